@@ -1,0 +1,112 @@
+"""What a model is, as plain data: stored inside a checkpoint, enough to build the model again."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig
+from swinkit.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a picture becomes a model's input at evaluation (A2.1).
+
+    Attributes:
+        size: (height, width) in pixels the network gets.
+        crop_ratio: the short side is resized to size / crop_ratio, then the centre is cropped. None: the whole
+            picture is resized to `size`, as the published 384-pixel evaluation does.
+        interpolation: resampling filter.
+        mean: per channel, of RGB in 0..1.
+        std: per channel, of RGB in 0..1.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    crop_ratio: float | None = 0.875
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """A backbone, average pooling and a linear layer.
+
+    Attributes:
+        backbone: the trunk; only its last stage is read.
+        num_classes: outputs of the head; 0 means no head (pooled features come out).
+    """
+
+    backbone: BackboneConfig = field(default_factory=SwinConfig)
+    num_classes: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A task model: what it is called, its configuration, its classes and its input.
+
+    Attributes:
+        name: catalog or variant name, or "" for a custom model.
+        config: the task's typed configuration.
+        class_names: one per class, in the order of the head's outputs; empty when unknown.
+        preprocess: the evaluation input.
+    """
+
+    name: str = ""
+    config: ClassifierConfig = field(default_factory=ClassifierConfig)
+    class_names: tuple[str, ...] = ()
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+    def __post_init__(self) -> None:
+        if self.class_names and len(self.class_names) != self.config.num_classes:
+            raise InputError(
+                f"{len(self.class_names)} class names for a model of {self.config.num_classes} classes: give one each."
+            )
+
+
+_TAGGED = {"swin": SwinConfig, "swin_mixer": SwinMixerConfig, "classifier": ClassifierConfig, "model": ModelSpec}
+"""Dataclasses that may stand where several are possible, by the tag written as "kind"."""
+
+
+def to_dict(value: Any) -> Any:
+    """Turn a configuration dataclass into plain JSON types; `from_dict` is its inverse."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        tags = [tag for tag, cls in _TAGGED.items() if type(value) is cls]
+        body = {item.name: to_dict(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {"kind": tags[0], **body} if tags else body
+    if isinstance(value, (tuple, list)):
+        return [to_dict(item) for item in value]
+    return value
+
+
+def from_dict(data: dict[str, Any], cls: type = ModelSpec) -> Any:
+    """Build the dataclass `cls` from `to_dict`'s output.
+
+    Raises:
+        InputError: an unknown key, an unknown kind, or a value that the dataclass refuses.
+    """
+    data = dict(data)
+    kind = data.pop("kind", None)
+    if kind is not None:
+        if kind not in _TAGGED:
+            raise InputError(f"unknown model kind {kind!r}: this version knows {', '.join(_TAGGED)}.")
+        cls = _TAGGED[kind]
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(data) - {item.name for item in dataclasses.fields(cls)})
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r} in {cls.__name__}: was the file written by a newer version?")
+    return cls(**{key: _restore(value, hints[key]) for key, value in data.items()})
+
+
+def _restore(value: Any, hint: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_restore(item, None) for item in value)
+    if isinstance(value, dict):
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        return from_dict(value, next(option for option in options if dataclasses.is_dataclass(option)))
+    return value
