@@ -1,6 +1,6 @@
-"""One look for every figure: colours, fonts, a figure without global state, and saving that is never half done.
+"""One look for every figure: colours, fonts, figures without global state, and saving all or nothing.
 
-Figures are made with matplotlib's object-oriented interface on the Agg canvas: no pyplot, no display, no state that one
+Figures use matplotlib's object-oriented interface on the Agg canvas: no pyplot, no display, no state that one
 figure leaves to the next.
 """
 
