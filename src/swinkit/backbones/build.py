@@ -1,0 +1,56 @@
+"""From a configuration to a backbone."""
+
+from typing import overload
+
+from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig
+from swinkit.backbones.swin import SwinTransformer
+from swinkit.backbones.swin_mixer import SwinMixer
+from swinkit.ops.window_attention import Implementation
+
+
+@overload
+def build_backbone(config: SwinConfig, *, attention_impl: Implementation = "auto") -> SwinTransformer: ...
+@overload
+def build_backbone(config: SwinMixerConfig, *, attention_impl: Implementation = "auto") -> SwinMixer: ...
+def build_backbone(
+    config: BackboneConfig, *, attention_impl: Implementation = "auto"
+) -> SwinTransformer | SwinMixer:
+    """Build the backbone that `config` describes, with random weights."""
+    if isinstance(config, SwinMixerConfig):
+        return SwinMixer(
+            img_size=config.img_size,
+            patch_size=config.patch_size,
+            in_chans=config.in_chans,
+            embed_dim=config.embed_dim,
+            depths=config.depths,
+            num_heads=config.num_heads,
+            window_size=config.window_size,
+            mlp_ratio=config.mlp_ratio,
+            patch_norm=config.patch_norm,
+            shift=config.shift,
+            absolute_pos_embed=config.absolute_pos_embed,
+            window_policy=config.window_policy,
+            drop_rate=config.drop_rate,
+            drop_path_rate=config.drop_path_rate,
+            out_indices=config.out_indices,
+        )
+    return SwinTransformer(
+        img_size=config.img_size,
+        patch_size=config.patch_size,
+        in_chans=config.in_chans,
+        embed_dim=config.embed_dim,
+        depths=config.depths,
+        num_heads=config.num_heads,
+        window_size=config.window_size,
+        mlp_ratio=config.mlp_ratio,
+        qkv_bias=config.qkv_bias,
+        patch_norm=config.patch_norm,
+        shift=config.shift,
+        position=config.position,
+        window_policy=config.window_policy,
+        drop_rate=config.drop_rate,
+        attn_drop_rate=config.attn_drop_rate,
+        drop_path_rate=config.drop_path_rate,
+        out_indices=config.out_indices,
+        attention_impl=attention_impl,
+    )

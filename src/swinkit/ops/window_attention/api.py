@@ -1,0 +1,130 @@
+"""The window attention operator: argument checks, and the choice of an implementation.
+
+Legend: B pictures, H W rows and columns of the map, h heads, d channels a head, M M' window rows and columns.
+"""
+
+import logging
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from swinkit.errors import InputError
+from swinkit.ops.window_attention import reference, sdpa
+from swinkit.ops.windows import Pair
+
+logger = logging.getLogger(__name__)
+
+Implementation = Literal["auto", "reference", "sdpa"]
+
+
+class _Attention(Protocol):
+    """What every implementation module offers."""
+
+    def can_run(self, qkv: Tensor) -> str | None:
+        """Return why it cannot run on this input, or None when it can."""
+        ...
+
+    def attend(
+        self,
+        qkv: Tensor,
+        bias_table: Tensor | None,
+        *,
+        window: Pair,
+        shift: Pair,
+        pad_qkv: Tensor | None,
+        scale: float,
+        appearance: bool,
+        dropout: float,
+    ) -> Tensor:
+        """Compute the operator; arguments are already checked."""
+        ...
+
+
+IMPLEMENTATIONS: dict[str, _Attention] = {"sdpa": sdpa, "reference": reference}
+"""In the order in which "auto" tries them."""
+
+_logged: set[str] = set()
+
+
+def window_attention(
+    qkv: Tensor,
+    bias_table: Tensor | None,
+    *,
+    window: Pair,
+    shift: Pair = (0, 0),
+    pad_qkv: Tensor | None = None,
+    scale: float | None = None,
+    appearance: bool = True,
+    dropout: float = 0.0,
+    impl: Implementation = "auto",
+) -> Tensor:
+    """Attend inside shifted windows of a token map (section 3.2, equations 3 and 4).
+
+    The map is padded at the bottom and the right to a multiple of the window, rolled by -shift, cut into windows;
+    each token attends to the tokens of its window that belong to its region; then all of it is undone.
+
+    Args:
+        qkv: (B, H, W, 3, heads, d), projected queries, keys and values of a whole map.
+        bias_table: ((2M-1) * (2M'-1), heads), relative position bias; None for none.
+        window: (M, M') rows and columns of a window, in tokens.
+        shift: (rows, columns) of the cyclic shift, each at least 0 and less than the window's side.
+        pad_qkv: (3, heads, d), what a padded token's q, k and v are: the bias of the projection; None for zeros.
+        scale: factor on q k^T; None for d ** -0.5.
+        appearance: False leaves q k^T out, so that attention is the softmax of the bias alone (Table 4).
+        dropout: probability of dropping an attention weight.
+        impl: "auto", or a name from `IMPLEMENTATIONS`.
+
+    Returns:
+        (B, H, W, heads * d), in qkv's dtype.
+
+    Raises:
+        InputError: a shape that does not fit, an unknown implementation, or one that cannot run on this input.
+    """
+    _check(qkv, bias_table, window, shift, pad_qkv)
+    chosen = IMPLEMENTATIONS[_choose(impl, qkv)]
+    return chosen.attend(
+        qkv,
+        bias_table,
+        window=window,
+        shift=shift,
+        pad_qkv=pad_qkv,
+        scale=qkv.shape[-1] ** -0.5 if scale is None else scale,
+        appearance=appearance,
+        dropout=dropout,
+    )
+
+
+def can_run(impl: str, qkv: Tensor) -> str | None:
+    """Return why implementation `impl` cannot run on `qkv`, or None when it can."""
+    if impl not in IMPLEMENTATIONS:
+        raise InputError(f"unknown attention implementation {impl!r}: choose auto, {', '.join(IMPLEMENTATIONS)}.")
+    return IMPLEMENTATIONS[impl].can_run(qkv)
+
+
+def _choose(impl: str, qkv: Tensor) -> str:
+    if impl != "auto":
+        reason = can_run(impl, qkv)
+        if reason is not None:
+            raise InputError(f'attention implementation "{impl}" cannot run here: {reason}.')
+        return impl
+    name = next(name for name in IMPLEMENTATIONS if can_run(name, qkv) is None)
+    if not torch.compiler.is_compiling() and name not in _logged:
+        _logged.add(name)
+        logger.info('window attention: "auto" chose "%s" on %s', name, qkv.device.type)
+    return name
+
+
+def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> None:
+    if qkv.dim() != 6 or qkv.shape[3] != 3:
+        raise InputError(f"qkv must be (B, H, W, 3, heads, d); got {tuple(qkv.shape)}.")
+    if min(window) < 1 or any(not 0 <= offset < side for offset, side in zip(shift, window, strict=True)):
+        raise InputError(f"the shift must be at least 0 and less than the window; got {shift} for {window}.")
+    heads, channels = qkv.shape[4], qkv.shape[5]
+    table_shape = ((2 * window[0] - 1) * (2 * window[1] - 1), heads)
+    if bias_table is not None and tuple(bias_table.shape) != table_shape:
+        raise InputError(
+            f"bias_table of window {window} and {heads} heads must be {table_shape}; got {tuple(bias_table.shape)}."
+        )
+    if pad_qkv is not None and tuple(pad_qkv.shape) != (3, heads, channels):
+        raise InputError(f"pad_qkv must be (3, {heads}, {channels}); got {tuple(pad_qkv.shape)}.")
