@@ -1,0 +1,85 @@
+"""DataLoaders with settings that suit the machine."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from swinkit.data.sampling import ResumableSampler
+from swinkit.errors import InputError
+
+
+class PictureLoader(DataLoader[Any]):
+    """A DataLoader that reports a damaged picture by its sentence, not by a worker's traceback."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a plain iterator is all callers need
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            # A worker's error arrives as its whole traceback in one string, ending in "...InputError:
+            # sentence".
+            sentence = str(error).rsplit("InputError: ", 1)[-1].strip()
+            raise InputError(sentence) from None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass, for the order and for the augmentation."""
+        for part in (self.sampler, self.dataset):
+            set_epoch = getattr(part, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+
+
+def build_loader(
+    dataset: Any,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    sampler: ResumableSampler | None = None,
+    workers: int = -1,
+    drop_last: bool = False,
+) -> PictureLoader:
+    """Build a loader over a `TransformedDataset` or `TransformedShards`.
+
+    Args:
+        dataset: what to load.
+        batch_size: items a batch, for this process.
+        shuffle: whether the sampler shuffles; shards shuffle by themselves.
+        seed: of the order.
+        rank: of this process.
+        world: number of processes.
+        sampler: use this one instead of building one from shuffle, seed, rank and world.
+        workers: loading processes; -1 chooses, see `choose_workers`.
+        drop_last: leave out a last batch that is not full.
+    """
+    if not isinstance(dataset, IterableDataset) and sampler is None:
+        follower = dataset if hasattr(dataset, "set_epoch") else None
+        sampler = ResumableSampler(
+            len(dataset), shuffle=shuffle, seed=seed, rank=rank, world=world, follower=follower
+        )
+    workers = choose_workers(workers)
+    return PictureLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=drop_last,
+    )
+
+
+def choose_workers(workers: int) -> int:
+    """Loading processes for this process: as asked, or for -1 one fewer than its share of the cores, 1 to
+    8.
+    """
+    if workers >= 0:
+        return workers
+    sharing = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return min(8, max(1, cores // sharing - 1))

@@ -1,0 +1,297 @@
+"""From pictures in any form to what the model says about them."""
+
+import io
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from swinkit.classification import Classifier
+from swinkit.data.pictures import list_pictures, open_picture, to_rgb
+from swinkit.data.transforms import eval_transform
+from swinkit.errors import InputError
+from swinkit.files import atomic_path
+
+Source = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+"""A file, a folder, a glob pattern; or a picture: PIL, array (H, W, 3) or (H, W) uint8, tensor (3, H, W)
+uint8 or 0..1."""
+
+OnBad = Callable[[InputError], None]
+T = TypeVar("T")
+_log = logging.getLogger("swinkit")
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """One class the model considers.
+
+    Attributes:
+        index: output of the model.
+        name: of the class; its number when the model knows no names.
+        probability: 0 to 1.
+    """
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """What a classifier says about one picture.
+
+    Attributes:
+        path: the file, or None for a picture from memory.
+        size: (height, width) in pixels of the picture, upright.
+        top: the most probable classes, best first.
+        picture: a picture from memory; None for a file, which is read again when it is drawn.
+    """
+
+    path: Path | None
+    size: tuple[int, int]
+    top: tuple[ClassProbability, ...]
+    picture: Image.Image | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.top[0].name
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return self.top[0].probability
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "height": self.size[0],
+            "width": self.size[1],
+            "predictions": [
+                {"class": item.index, "name": item.name, "probability": item.probability} for item in self.top
+            ],
+        }
+
+    def draw(self) -> Image.Image:
+        """The picture with its classes and a bar for each below it."""
+        # matplotlib, so only when something is drawn
+        from swinkit.viz.predictions import annotate  # noqa: PLC0415
+
+        drawn
+
+        picture = self.picture if self.picture is not None else open_picture(self.path or "")
+        return annotate(picture, [(item.name, item.probability) for item in self.top])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the annotated picture; the ending of `path` says the format.
+
+        Raises:
+            InputError: the ending is unknown, or the place cannot be written to.
+        """
+        drawn = self.draw()
+        Image.init()
+        if Path(path).suffix.lower() not in Image.EXTENSION:
+            raise InputError(f"cannot tell the picture format of {path}: end it in .png or .jpg.")
+        with atomic_path(path) as temporary:
+            drawn.save(temporary)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.draw().save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+class Predictor:
+    """Applies a model to pictures: reads, prepares, batches, and names the outputs.
+
+    The model's own `spec` says how pictures are prepared and what its classes are called.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str | torch.device | None = None,
+        batch_size: int = 16,
+        top_k: int = 5,
+    ) -> None:
+        """Args:
+        model: what `create_model` or `load` returns; it is moved to the device and set to eval.
+        device: None: where the model is.
+        batch_size: pictures at once.
+        top_k: classes a result lists, at most.
+        """
+        if not isinstance(model, Classifier):
+            raise InputError(
+                f"a classifier was expected, as swinkit.load returns; got {type(model).__name__}."
+            )
+        if batch_size < 1 or top_k < 1:
+            raise InputError(f"batch_size and top_k must be at least 1; got {batch_size} and {top_k}.")
+        self.device = torch.device(device) if device is not None else next(model.parameters()).device
+        self.model = model.to(self.device).eval()
+        self.batch_size = batch_size
+        self.top_k = top_k
+        self.preprocess = model.spec.preprocess
+        self._transform = eval_transform(self.preprocess)
+        self._names = model.spec.class_names
+
+    def __call__(self, source: Source | Iterable[Source]) -> Any:
+        """Predict one picture or many.
+
+        Returns:
+            A `ClassificationResult` for one file or picture; a list of them for a folder, a pattern or a
+            list.
+
+        Raises:
+            InputError: something does not exist, or the one picture cannot be read. Among many, damaged
+            pictures are
+                named in the log and left out.
+        """
+        if _is_single(source):
+            return next(self.stream(source, on_bad=_raise))
+        return list(self.stream(source))
+
+    def stream(
+        self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
+    ) -> Iterator[ClassificationResult]:
+        """Yield results one by one in order; only a few batches are in memory at a time.
+
+        Args:
+            sources: as for a call; an iterable is read as it goes.
+            on_bad: called with the error of each picture that cannot be read; None: it is logged.
+        """
+        if self.model.spec.config.num_classes == 0:
+            raise InputError("this model has no classes (num_classes 0): it gives embeddings only.")
+        for items, images in self._batches(sources, on_bad or _log_bad):
+            probabilities_BK = self._run(self.model, images).softmax(dim=1)
+            count = min(self.top_k, probabilities_BK.shape[1])
+            values_BT, classes_BT = probabilities_BK.topk(count, dim=1)
+            for item, values, classes in zip(items, values_BT.tolist(), classes_BT.tolist(), strict=True):
+                top = tuple(
+                    ClassProbability(index, self._name(index), value)
+                    for index, value in zip(classes, values, strict=True)
+                )
+                yield ClassificationResult(item.path, item.size, top, item.picture)
+
+    def embed(
+        self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
+    ) -> Iterator[tuple[Path | None, np.ndarray]]:
+        """Yield (path, pooled features (C,) float32) for each picture, as `stream` does."""
+        for items, images in self._batches(sources, on_bad or _log_bad):
+            vectors_BC = self._run(self.model.embed, images).cpu().numpy()
+            yield from ((item.path, vector) for item, vector in zip(items, vectors_BC, strict=True))
+
+    @torch.inference_mode()
+    def _run(self, function: Callable[[Tensor], Tensor], images: list[Tensor]) -> Tensor:
+        dtype = next(self.model.parameters()).dtype
+        return function(torch.stack(images).to(self.device, dtype)).float()
+
+    def _name(self, index: int) -> str:
+        return self._names[index] if self._names else str(index)
+
+    def _batches(
+        self, sources: Source | Iterable[Source], on_bad: OnBad
+    ) -> Iterator[tuple[list["_Item"], list[Tensor]]]:
+        # Pictures of the next batch are decoded by threads while the model works on this one.
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for futures in _ahead(self._submit(pool, sources), self.batch_size):
+                items: list[_Item] = []
+                images: list[Tensor] = []
+                for future in futures:
+                    try:
+                        item, image = future.result()
+                    except InputError as error:
+                        on_bad(error)
+                        continue
+                    items.append(item)
+                    images.append(image)
+                if items:
+                    yield items, images
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, sources: Source | Iterable[Source]
+    ) -> Iterator[Future[tuple["_Item", Tensor]]]:
+        for source in _flatten(sources):
+            yield pool.submit(self._prepare, source)
+
+    def _prepare(self, source: Source) -> tuple["_Item", Tensor]:
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(source)
+            picture = open_picture(path)
+            return _Item(path, (picture.height, picture.width), None), self._transform(picture)
+        picture = _to_picture(source)
+        return _Item(None, (picture.height, picture.width), picture), self._transform(picture)
+
+
+@dataclass(frozen=True)
+class _Item:
+    path: Path | None
+    size: tuple[int, int]
+    picture: Image.Image | None
+
+
+def _is_single(source: object) -> bool:
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).is_file()
+    return isinstance(source, (Image.Image, np.ndarray, Tensor))
+
+
+def _flatten(sources: Source | Iterable[Source]) -> Iterator[Source]:
+    if isinstance(sources, (str, os.PathLike)):
+        yield from list_pictures(sources)
+    elif isinstance(sources, (Image.Image, np.ndarray, Tensor)):
+        yield sources
+    else:
+        for source in sources:
+            yield from _flatten(source)
+
+
+def _ahead(items: Iterator[T], size: int) -> Iterator[Sequence[T]]:
+    """Batches of `size`, each made one batch before it is asked for."""
+    batch = list(islice(items, size))
+    while batch:
+        following = list(islice(items, size))
+        yield batch
+        batch = following
+
+
+def _to_picture(source: Image.Image | np.ndarray | Tensor) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    array = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    if isinstance(source, Tensor):
+        if array.ndim != 3 or array.shape[0] not in (1, 3):
+            raise InputError(f"a picture tensor must be (3, H, W) or (1, H, W); got {tuple(array.shape)}.")
+        array = array.transpose(1, 2, 0)
+        if array.dtype.kind == "f":
+            if array.size and not (array.min() >= 0 and array.max() <= 1):
+                raise InputError(
+                    "a float picture tensor must be in 0..1, not normalised; "
+                    f"got {array.min():.3g} to {array.max():.3g}."
+                )
+            array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))):
+        raise InputError(
+            f"a picture array must be (H, W, 3) or (H, W) of uint8; got {array.shape} of {array.dtype}."
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _raise(error: InputError) -> None:
+    raise error
+
+
+def _log_bad(error: InputError) -> None:
+    _log.warning("left out: %s", error)
