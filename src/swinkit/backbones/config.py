@@ -1,6 +1,7 @@
 """Typed descriptions of a backbone: what a checkpoint stores and what `create_backbone` builds from.
 
-Modules take plain arguments; these dataclasses live at the edge (files, command line) and are checked here once.
+Modules take plain arguments; these dataclasses live at the edge (files, command line) and are checked here
+once.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, WindowPolicy, to_pair
 
 Position = Literal["relative", "absolute", "both", "none", "relative_without_appearance"]
-"""Table 4's rows. "relative_without_appearance": attention is the softmax of the bias alone, q and k unused."""
+"""Table 4's rows. "relative_without_appearance": attention is the softmax of the bias alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,9 @@ class SwinConfig:
     def __post_init__(self) -> None:
         check_stages(self.embed_dim, self.depths, self.num_heads, self.out_indices)
         if self.position not in get_args(Position):
-            raise InputError(f"position must be one of {', '.join(get_args(Position))}; got {self.position!r}.")
+            raise InputError(
+                f"position must be one of {', '.join(get_args(Position))}; got {self.position!r}."
+            )
         if self.window_policy not in get_args(WindowPolicy):
             names = ", ".join(get_args(WindowPolicy))
             raise InputError(f"window_policy must be one of {names}; got {self.window_policy!r}.")

@@ -1,4 +1,5 @@
-"""Parameters and FLOPs of a backbone by formula (equations 1 and 2); a FLOP is one multiply-add, as the paper counts.
+"""Parameters and FLOPs of a backbone by formula (equations 1 and 2); a FLOP is one multiply-add, as the
+paper counts.
 
 Counted: convolutions, linear layers and the two products of attention. Norms, softmax and GELU are not.
 """
@@ -10,8 +11,10 @@ from swinkit.backbones.pyramid import map_sizes
 from swinkit.ops.windows import Pair, fit_shift, fit_window, padded_size, to_pair
 
 
-def count_flops(config: BackboneConfig, *, img_size: int | Pair | None = None, num_classes: int = 1000) -> int:
-    """Multiply-adds of one forward pass over one picture of `img_size` (height, width) pixels, classifier included."""
+def count_flops(
+    config: BackboneConfig, *, img_size: int | Pair | None = None, num_classes: int = 1000
+) -> int:
+    """Multiply-adds of one forward pass of a classifier over one picture of `img_size` (height, width)."""
     size = config.img_size if img_size is None else to_pair(img_size)
     patch = to_pair(config.patch_size)
     maps = map_sizes(size, patch, len(config.depths))
@@ -33,13 +36,17 @@ def count_flops(config: BackboneConfig, *, img_size: int | Pair | None = None, n
 
 
 def count_parameters(config: BackboneConfig, *, num_classes: int = 1000) -> int:
-    """Learned numbers of a classifier on this backbone: its trunk, the last norm and the head (0 classes: no head)."""
+    """Learned numbers of a classifier on this backbone: trunk, last norm and head (0 classes: no head)."""
     patch = to_pair(config.patch_size)
     maps = map_sizes(config.img_size, patch, len(config.depths))
     windows = stage_windows(config.window_size, len(config.depths))
     total = config.embed_dim * (config.in_chans * patch[0] * patch[1] + 1)
     total += 2 * config.embed_dim * config.patch_norm
-    absolute = config.position in ("absolute", "both") if isinstance(config, SwinConfig) else config.absolute_pos_embed
+    absolute = (
+        config.position in ("absolute", "both")
+        if isinstance(config, SwinConfig)
+        else config.absolute_pos_embed
+    )
     total += maps[0][0] * maps[0][1] * config.embed_dim * absolute
     for stage, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):
         channels = config.embed_dim * 2**stage
@@ -53,7 +60,8 @@ def count_parameters(config: BackboneConfig, *, num_classes: int = 1000) -> int:
         else:
             mixing = heads * tokens * (tokens + 1)
         total += depth * (4 * channels + mixing + 2 * channels * hidden + hidden + channels)
-        total += (2 * channels * channels + 4 * channels) if stage else 0  # merging: norm of 2 C, linear 2 C -> C
+        # Merging: norm of 2 C, linear 2 C -> C.
+        total += (2 * channels * channels + 4 * channels) if stage else 0
     channels = channels_out(config)
     return total + 2 * channels + num_classes * (channels + 1)
 

@@ -24,6 +24,8 @@ class Pyramid(nn.Module):
         drop_rate: dropout on the embedded tokens.
     """
 
+    absolute_pos_embed: nn.Parameter | None
+
     def __init__(
         self,
         *,
@@ -36,7 +38,9 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = patch_embed
-        grid = None if absolute_pos_embed is None else nn.Parameter(torch.empty(1, *absolute_pos_embed, channels[0]))
+        grid = None
+        if absolute_pos_embed is not None:
+            grid = nn.Parameter(torch.empty(1, *absolute_pos_embed, channels[0]))
         self.register_parameter("absolute_pos_embed", grid)
         self.pos_drop = nn.Dropout(drop_rate)
         self.stages = nn.ModuleList(stages)
@@ -52,8 +56,8 @@ class Pyramid(nn.Module):
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Map pictures (B, in_chans, H, W) to one map (B, C_i, H_i, W_i) per stage of `out_indices`.
 
-        H and W are free: odd sizes are padded as the published dense code pads, and H_i = ceil(H / stride_i) for
-        strides that are powers of two of the patch.
+        H and W are free: odd sizes are padded as the published dense code pads, and H_i = ceil(H /
+        stride_i) for strides that are powers of two of the patch.
 
         Raises:
             InputError: not four dimensions, or another number of channels.
@@ -62,10 +66,12 @@ class Pyramid(nn.Module):
         return [self.norms[str(index)](maps[index]).permute(0, 3, 1, 2) for index in self.out_indices]
 
     def forward_maps(self, images_BCHW: Tensor) -> list[Tensor]:
-        """Map pictures (B, in_chans, H, W) to the un-normed (B, H_i, W_i, C_i) map of every stage that is needed."""
+        """Map pictures (B, in_chans, H, W) to the un-normed maps (B, H_i, W_i, C_i) of all stages needed."""
         in_chans = self.patch_embed.proj.in_channels
         if images_BCHW.dim() != 4 or images_BCHW.shape[1] != in_chans:
-            raise InputError(f"expected pictures (B, {in_chans}, H, W); got shape {tuple(images_BCHW.shape)}.")
+            raise InputError(
+                f"expected pictures (B, {in_chans}, H, W); got shape {tuple(images_BCHW.shape)}."
+            )
         x_BHWC = self.pos_drop(self._add_positions(self.patch_embed(images_BCHW)))
         maps: list[Tensor] = []
         for stage in self.stages[: max(self.out_indices) + 1]:
@@ -114,13 +120,15 @@ class Pyramid(nn.Module):
         if grid is None:
             return x_BHWC
         if grid.shape[1:3] != x_BHWC.shape[1:3]:
-            resized = nn.functional.interpolate(grid.permute(0, 3, 1, 2), size=x_BHWC.shape[1:3], mode="bicubic")
+            resized = nn.functional.interpolate(
+                grid.permute(0, 3, 1, 2), size=x_BHWC.shape[1:3], mode="bicubic"
+            )
             grid = resized.permute(0, 2, 3, 1)
         return x_BHWC + grid
 
 
 class Stage(nn.Module):
-    """Merging (but in the first stage), then blocks. Maps (B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 2 C)."""
+    """Merging (but in the first stage), then blocks: (B, H, W, C) to (B, ceil(H/2), ceil(W/2), 2C)."""
 
     def __init__(self, downsample: PatchMerging | None, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -156,7 +164,7 @@ def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Initialise as the published code does: linear and token-mixing weights from N(0, 0.02) cut at 2, biases zero."""
+    """As the published code: weights of linear maps from a normal of std 0.02 cut at 2, biases zero."""
     if isinstance(module, (nn.Linear, nn.Conv1d)):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

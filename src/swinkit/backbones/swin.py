@@ -10,9 +10,9 @@ from swinkit.ops.windows import Pair, WindowPolicy, fit_window, to_pair
 class SwinTransformer(Pyramid):
     """Swin Transformer backbone; arguments are those of `SwinConfig`, which documents them.
 
-    `forward` gives one (B, C_i, H_i, W_i) map per stage of `out_indices`; strides are 4, 8, 16, 32 with the usual patch.
-    Matches the official classification and dense code, timm, torchvision, mmdetection 3.x and Hugging Face, each under
-    its `window_policy`.
+    `forward` gives one (B, C_i, H_i, W_i) map per stage of `out_indices`; strides are 4, 8, 16, 32 with
+    the usual patch. Matches the official classification and dense code, timm, torchvision, mmdetection 3.x
+    and Hugging Face, each under its `window_policy`.
 
     Args:
         attention_impl: implementation of window attention, see `swinkit.ops.window_attention`.

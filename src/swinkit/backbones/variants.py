@@ -1,7 +1,8 @@
-"""The paper's variants by name: section 3.3 and Tables 7 and 10, S3 from the search of AutoFormerV2 as timm names it.
+"""The paper's variants by name: section 3.3 and Tables 7 and 10, S3 from the search of AutoFormerV2 as
+timm names it.
 
-Names are timm's where timm has them, otherwise the official repository's file names. Stochastic depth is that of
-ImageNet-1K training (A2.1).
+Names are timm's where timm has them, otherwise the official repository's file names. Stochastic depth is
+that of ImageNet-1K training (A2.1).
 """
 
 from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         self.head = _head(backbone.channels[-1], num_classes)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Map pictures (B, in_chans, H, W), normalised as `spec.preprocess` says, to logits (B, num_classes)."""
+        """Map pictures (B, in_chans, H, W), normalised by `spec.preprocess`, to logits (B, num_classes)."""
         return self.head(self.embed(images_BCHW))
 
     def embed(self, images_BCHW: Tensor) -> Tensor:

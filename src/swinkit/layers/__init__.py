@@ -5,4 +5,12 @@ from swinkit.layers.block import SwinBlock, SwinMixerBlock
 from swinkit.layers.mlp import Mlp, SpatialMlp
 from swinkit.layers.patch import PatchEmbed, PatchMerging
 
-__all__ = ["Mlp", "PatchEmbed", "PatchMerging", "SpatialMlp", "SwinBlock", "SwinMixerBlock", "WindowAttention"]
+__all__ = [
+    "Mlp",
+    "PatchEmbed",
+    "PatchMerging",
+    "SpatialMlp",
+    "SwinBlock",
+    "SwinMixerBlock",
+    "WindowAttention",
+]

@@ -22,6 +22,8 @@ class WindowAttention(nn.Module):
         impl: implementation of the operator, see `swinkit.ops.window_attention`.
     """
 
+    relative_position_bias_table: nn.Parameter | None
+
     def __init__(
         self,
         dim: int,

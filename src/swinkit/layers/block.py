@@ -1,4 +1,4 @@
-"""One block: token mixing in windows, then an MLP, each with norm, residual and stochastic depth (equation 3)."""
+"""One block of equation (3): token mixing in windows, then an MLP, each with norm and residual."""
 
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth

@@ -23,8 +23,8 @@ class Mlp(nn.Module):
 class SpatialMlp(nn.Conv1d):
     """Token mixing of Swin-Mixer (Table 10): per head, one linear map over the N tokens of a window.
 
-    It is the published grouped 1-d convolution: weight (heads * N, N, 1), bias (heads * N). A shift pads the map with
-    zeros at the top and the left by (window - shift), instead of rolling and masking.
+    It is the published grouped 1-d convolution: weight (heads * N, N, 1), bias (heads * N). A shift pads
+    the map with zeros at the top and the left by (window - shift), instead of rolling and masking.
     """
 
     def __init__(self, num_heads: int, window: Pair) -> None:
@@ -36,7 +36,9 @@ class SpatialMlp(nn.Conv1d):
     def forward(self, x_BHWC: Tensor, shift: Pair = (0, 0)) -> Tensor:  # type: ignore[override]
         """Map (B, H, W, C) to (B, H, W, C), mixing the tokens of each window."""
         _, H, W, C = x_BHWC.shape
-        top, left = ((side - offset) if offset else 0 for side, offset in zip(self.window, shift, strict=True))
+        top, left = (
+            (side - offset) if offset else 0 for side, offset in zip(self.window, shift, strict=True)
+        )
         size = padded_size((H + top, W + left), self.window)
         x_BPQC = nn.functional.pad(x_BHWC, (0, 0, left, size[1] - W - left, top, size[0] - H - top))
         x_GNC = partition(x_BPQC, self.window)

@@ -34,7 +34,8 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the map and double the channels: concat 2 x 2 neighbours, LayerNorm, linear without bias (section 3.1).
+    """Halve the map and double the channels: concat 2 x 2 neighbours, LayerNorm, linear without bias
+    (section 3.1).
 
     Neighbours are concatenated in the official order of (row, column) offsets: (0,0), (1,0), (0,1), (1,1).
     """

@@ -1,7 +1,8 @@
 """Windows over a token map: padding, cyclic shift, partition, merging, regions and relative positions.
 
-Legend: B pictures, H W rows and columns of the map, C channels, M M' window rows and columns, N = M * M' tokens a
-window, G = B * windows, T regions compared per window. Sizes are (rows, columns) in tokens throughout.
+Legend: B pictures, H W rows and columns of the map, C channels, M M' window rows and columns, N = M * M'
+tokens a window, G = B * windows, T regions compared per window. Sizes are (rows, columns) in tokens
+throughout.
 """
 
 from typing import Literal
@@ -17,8 +18,8 @@ Pair = tuple[int, int]
 WindowPolicy = Literal["clamp", "clamp_axis", "pad", "pad_axis"]
 """What to do on a map that is not larger than a window.
 
-- "clamp": the official classification code. The window shrinks to the map's shorter side (decided when the model is
-  built, from `img_size`), and nothing shifts while the shorter side is not larger than the window.
+- "clamp": the official classification code. The window shrinks to the map's shorter side (decided when the
+  model is built, from `img_size`), and nothing shifts while the shorter side is not larger than the window.
 - "clamp_axis": timm. The same, each axis for itself.
 - "pad": the published detection and segmentation code. The map is padded to the window and always shifts.
 - "pad_axis": torchvision. Padded, and an axis that one window covers does not shift.
@@ -85,13 +86,13 @@ def merge(x_GNC: Tensor, window: Pair, map_size: Pair) -> Tensor:
 def region_ids(map_size: Pair, window: Pair, shift: Pair, device: torch.device | None = None) -> Tensor:
     """Region of each token of the padded, shifted map, as (windows, N) integers (section 3.2, figure 4).
 
-    After the cyclic shift the last window of an axis holds tokens from both ends of the map; tokens attend to each
-    other only inside one region. `map_size` is the padded size.
+    After the cyclic shift the last window of an axis holds tokens from both ends of the map; tokens attend
+    to each other only inside one region. `map_size` is the padded size.
     """
 
     def axis(length: int, side: int, offset: int) -> Tensor:
         at = torch.arange(length, device=device)
-        return (at >= length - side).int() + (at >= length - offset).int() if offset else torch.zeros_like(at).int()
+        return ((at >= length - side).int() + (at >= length - offset).int()) * bool(offset)
 
     rows = axis(map_size[0], window[0], shift[0])
     columns = axis(map_size[1], window[1], shift[1])
@@ -105,7 +106,7 @@ def region_mask(map_size: Pair, window: Pair, shift: Pair, device: torch.device 
 
 
 def relative_position_index(window: Pair, device: torch.device | None = None) -> Tensor:
-    """Row of the bias table for each pair of tokens of a window: (N, N) of int64 (section 3.2, equation 4)."""
+    """Row of the bias table for each pair of tokens of a window: (N, N) of int64 (equation 4)."""
     rows = torch.arange(window[0], device=device)[:, None].expand(window).reshape(-1)
     columns = torch.arange(window[1], device=device).expand(window).reshape(-1)
     row_NN = rows[:, None] - rows[None, :] + window[0] - 1

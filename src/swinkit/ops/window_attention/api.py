@@ -61,15 +61,17 @@ def window_attention(
 ) -> Tensor:
     """Attend inside shifted windows of a token map (section 3.2, equations 3 and 4).
 
-    The map is padded at the bottom and the right to a multiple of the window, rolled by -shift, cut into windows;
-    each token attends to the tokens of its window that belong to its region; then all of it is undone.
+    The map is padded at the bottom and the right to a multiple of the window, rolled by -shift, cut into
+    windows; each token attends to the tokens of its window that belong to its region; then all of it is
+    undone.
 
     Args:
         qkv: (B, H, W, 3, heads, d), projected queries, keys and values of a whole map.
         bias_table: ((2M-1) * (2M'-1), heads), relative position bias; None for none.
         window: (M, M') rows and columns of a window, in tokens.
         shift: (rows, columns) of the cyclic shift, each at least 0 and less than the window's side.
-        pad_qkv: (3, heads, d), what a padded token's q, k and v are: the bias of the projection; None for zeros.
+        pad_qkv: (3, heads, d), what a padded token's q, k and v are: the bias of the projection; None for
+            zeros.
         scale: factor on q k^T; None for d ** -0.5.
         appearance: False leaves q k^T out, so that attention is the softmax of the bias alone (Table 4).
         dropout: probability of dropping an attention weight.
@@ -79,7 +81,8 @@ def window_attention(
         (B, H, W, heads * d), in qkv's dtype.
 
     Raises:
-        InputError: a shape that does not fit, an unknown implementation, or one that cannot run on this input.
+        InputError: a shape that does not fit, an unknown implementation, or one that cannot run on this
+            input.
     """
     _check(qkv, bias_table, window, shift, pad_qkv)
     chosen = IMPLEMENTATIONS[_choose(impl, qkv)]
@@ -98,7 +101,9 @@ def window_attention(
 def can_run(impl: str, qkv: Tensor) -> str | None:
     """Return why implementation `impl` cannot run on `qkv`, or None when it can."""
     if impl not in IMPLEMENTATIONS:
-        raise InputError(f"unknown attention implementation {impl!r}: choose auto, {', '.join(IMPLEMENTATIONS)}.")
+        raise InputError(
+            f"unknown attention implementation {impl!r}: choose auto, {', '.join(IMPLEMENTATIONS)}."
+        )
     return IMPLEMENTATIONS[impl].can_run(qkv)
 
 
@@ -123,8 +128,7 @@ def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pa
     heads, channels = qkv.shape[4], qkv.shape[5]
     table_shape = ((2 * window[0] - 1) * (2 * window[1] - 1), heads)
     if bias_table is not None and tuple(bias_table.shape) != table_shape:
-        raise InputError(
-            f"bias_table of window {window} and {heads} heads must be {table_shape}; got {tuple(bias_table.shape)}."
-        )
+        got = tuple(bias_table.shape)
+        raise InputError(f"bias_table of window {window} and {heads} heads must be {table_shape}; got {got}.")
     if pad_qkv is not None and tuple(pad_qkv.shape) != (3, heads, channels):
         raise InputError(f"pad_qkv must be (3, {heads}, {channels}); got {tuple(pad_qkv.shape)}.")

@@ -1,7 +1,7 @@
 """The specification of window attention, step by step as section 3.2 and the published code have it.
 
-Legend: B pictures, H W rows and columns of the map, P Q of the padded map, h heads, d channels a head, C = 3 h d,
-N tokens a window, T windows a picture, G = B * T.
+Legend: B pictures, H W rows and columns of the map, P Q of the padded map, h heads, d channels a head, C =
+3 h d, N tokens a window, T windows a picture, G = B * T.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from swinkit.ops.windows import Pair, expand_bias, merge, padded_size, partition, region_mask
 
 MASKED = -100.0
-"""Added to the score of two tokens of different regions; the published code's value, kept so that results agree."""
+"""Added to the score of two tokens of different regions: the published code's value, so results agree."""
 
 
 def can_run(qkv: Tensor) -> str | None:
@@ -53,7 +53,7 @@ def attend(
 
 
 def pad_tokens(qkv: Tensor, pad_qkv: Tensor | None, size: Pair) -> Tensor:
-    """Pad (B, H, W, 3, h, d) at the bottom and the right to `size` with the token `pad_qkv` (zeros when None)."""
+    """Pad (B, H, W, 3, h, d) at the bottom and the right to `size` with the token `pad_qkv`."""
     B, H, W = qkv.shape[:3]
     token = qkv.new_zeros(qkv.shape[3:]) if pad_qkv is None else pad_qkv.to(qkv.dtype)
     if size[1] > W:

@@ -1,10 +1,10 @@
 """Window attention through torch.nn.functional.scaled_dot_product_attention.
 
-Windows and heads share one dimension, so that bias and region mask together are one (1, T * h, N, N) operand that
-broadcasts over the batch and no (B, ...) mask is ever made.
+Windows and heads share one dimension, so that bias and region mask together are one (1, T * h, N, N)
+operand that broadcasts over the batch and no (B, ...) mask is ever made.
 
-Legend: B pictures, H W rows and columns of the map, h heads, d channels a head, N tokens a window, T windows a
-picture, R S window rows and columns of the map.
+Legend: B pictures, H W rows and columns of the map, h heads, d channels a head, N tokens a window, T
+windows a picture, R S window rows and columns of the map.
 """
 
 import torch
