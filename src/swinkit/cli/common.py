@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help and --version should
 
 Args = TypeVar("Args")
 
-PIPED_WIDTH = 160
+PIPED_WIDTH = 200
 """Columns of a table when stdout is a file or a pipe, where rich would fold it to 80."""
 
 

@@ -1,0 +1,63 @@
+"""The quick benchmarks run, agree with the published numbers, and notice when they do not."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def parameters_and_flops():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("parameters_and_flops")
+
+
+def test_parameters_and_flops_of_the_paper(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "parameters_and_flops.py"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "DIFFERS" not in done.stdout
+    written = json.loads((tmp_path / "parameters_and_flops.json").read_text())
+    assert {"device", "versions", "commit", "date"} <= set(written["environment"])
+    rows = {row["model"]: row for row in written["results"]}
+    assert len(rows) == 13
+    assert rows["swin_tiny_patch4_window7_224"]["parameters"] == 28_288_354
+    assert rows["swin_base_patch4_window12_384"]["parameters"] == 87_903_584
+
+
+def test_a_wrong_number_is_noticed(parameters_and_flops):
+    counts = {"parameters": 88_000_000, "parameters_formula": 88_000_000}
+    right = parameters_and_flops.Row(
+        model="swin_base_patch4_window7_224",
+        size=224,
+        flops=15_440_000_000,
+        flops_formula=15_440_000_000,
+        official=(88_000_000, 15_450_000_000),
+        published=("Table 1", 88, 15.4),
+        **counts,
+    )
+    assert right.problems() == []
+    assert replace(right, flops_formula=15_440_000_001).problems() == ["formula"]
+    assert replace(right, official=(88_000_001, 15_450_000_000)).problems() == ["official code"]
+    assert replace(right, official=(88_000_000, 15_430_000_000)).problems() == ["official code"]
+    assert replace(right, published=("Table 1", 88, 15.5)).problems() == ["paper's flops"]
+    assert replace(right, published=("Table 1", 87, 15.4)).problems() == ["paper's parameters"]
+
+
+def test_every_benchmark_explains_itself():
+    """`make bench` lists them, and promises that --help works."""
+    for path in sorted(BENCHMARKS.glob("*.py")):
+        text = path.read_text()
+        assert text.startswith('"""'), path.name
+        if path.name != "common.py":
+            assert re.search(rf"python (-m )?benchmarks[./]{path.stem}", text), (
+                f"{path.name} lacks its command"
+            )
