@@ -1,0 +1,225 @@
+"""Reading and writing checkpoint files. Nothing a file contains is ever executed."""
+
+import json
+import os
+import pickle
+import re
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from swinkit.errors import InputError
+from swinkit.files import atomic_path
+from swinkit.spec import ModelSpec, from_dict, to_dict
+
+METADATA_KEY = "swinkit"
+"""Metadata entry of a safetensors file, or top-level entry of a torch file, with the specification as
+JSON."""
+
+IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""What a run folder or a downloaded model folder may hold, the preferred first."""
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "module", "net")
+"""Entries under which training programs keep the tensors."""
+_PREFIXES = ("module.", "model.")
+"""What wrappers put before every key."""
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """Return the weights file at a path or in a folder.
+
+    Raises:
+        InputError: nothing there, or a folder without weights.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        for name in IN_A_FOLDER:
+            if (path / name).is_file():
+                return path / name
+        raise InputError(f"{path} is a folder without weights: expected {' or '.join(IN_A_FOLDER)} in it.")
+    if not path.exists():
+        raise InputError(
+            f"no file {path}: give the path of a checkpoint, a run folder or a name of `swinkit models`."
+        )
+    return path
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a checkpoint's tensors, on the CPU, and its metadata.
+
+    Args:
+        path: a .safetensors file, a file written by torch.save (.pth, .pt, .bin, .ckpt), or a folder that
+            holds one.
+
+    Returns:
+        Tensors by key, without "module." and the like; metadata ("swinkit": specification as JSON, where
+        there is one).
+
+    Raises:
+        InputError: missing, corrupt, truncated, not a checkpoint, or pickled code.
+    """
+    path = find_file(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    content = _read_torch(path)
+    metadata = {METADATA_KEY: content[METADATA_KEY]} if isinstance(content.get(METADATA_KEY), str) else {}
+    return _strip(_unwrap(content, path)), metadata
+
+
+def read_spec(metadata: Mapping[str, str]) -> ModelSpec | None:
+    """Return the specification stored in a file's metadata, or None when there is none.
+
+    Raises:
+        InputError: it is damaged or of a newer version.
+    """
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"the model description in the file's metadata is damaged ({error}).") from error
+    return from_dict(data)
+
+
+def spec_of(model: nn.Module) -> ModelSpec:
+    """Return `model.spec`.
+
+    Raises:
+        InputError: the module has none, so it cannot be stored in a way that `load` could rebuild.
+    """
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise InputError(
+            f"{type(model).__name__} has no `spec`: build it with swinkit.create_model or swinkit.load."
+        )
+    return spec
+
+
+def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a model as safetensors with its specification inside, so that `load(path)` rebuilds it.
+
+    The file appears whole or not at all; what stood there before stays until then.
+
+    Raises:
+        InputError: the model has no `spec`, or the disk is full or not writable.
+    """
+    write_safetensors(model.state_dict(), path, spec_of(model))
+
+
+def write_safetensors(
+    state: Mapping[str, Tensor], path: str | os.PathLike[str], spec: ModelSpec | None
+) -> None:
+    """Write tensors, and the specification when there is one, as a safetensors file."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    metadata = {"format": "pt"}
+    if spec is not None:
+        metadata[METADATA_KEY] = json.dumps(to_dict(spec))
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # its writer reports a full disk this way
+            raise OSError(str(error)) from error
+
+
+def write_torch(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Write tensors under "model", as the official files have them."""
+    with atomic_path(path) as temporary:
+        try:
+            torch.save({"model": dict(state)}, temporary)
+        except RuntimeError as error:  # torch's zip writer reports a full disk this way
+            raise OSError(str(error)) from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            return _strip(state), file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a readable safetensors file, it may be truncated ({error}): download or copy it "
+            "again."
+        ) from error
+
+
+def _harmless() -> list[Any]:
+    """Classes often found beside the weights that only hold data; everything else is refused.
+
+    Configuration nodes of the official training code come out as plain ordered dictionaries.
+    """
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    makers = [
+        (make, f"{home}.multiarray.{name}")
+        for home in ("numpy.core", "numpy._core")
+        for make, name in ((scalar, "scalar"), (reconstruct, "_reconstruct"))
+    ]
+    types = {type(np.dtype(code)) for code in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")}
+    return [*makers, *types, np.ndarray, np.dtype, Namespace, (OrderedDict, "yacs.config.CfgNode")]
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(_explain(path, str(error))) from error
+    except (
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        OSError,
+        AttributeError,
+        TypeError,
+        IndexError,
+    ) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} is damaged or truncated, or not a checkpoint ({first}): download or copy it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, expected a checkpoint: named tensors.")
+    return content
+
+
+def _explain(path: Path, message: str) -> str:
+    found = re.search(r"(?:GLOBAL|[Cc]lass|global:?)\s+`?([\w.]+\.[\w]+)", message)
+    if "Unsupported" in message or "not an allowed" in message or found:
+        name = found[1] if found else "code"
+        return (
+            f"{path} contains pickled code ({name}), which could do anything when it is loaded, so it is "
+            "refused: if you trust its source, re-save only its tensors with the program that made it."
+        )
+    return f"{path} is not a checkpoint: expected a .safetensors file or one written by torch.save."
+
+
+def _unwrap(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    for _ in range(3):
+        if any(isinstance(value, Tensor) for value in content.values()):
+            break
+        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        keys = ", ".join(map(str, list(content)[:4])) or "nothing"
+        raise InputError(f"{path} holds no named tensors (it holds {keys}): expected a checkpoint.")
+    return state
+
+
+def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}
+    for prefix in _PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
