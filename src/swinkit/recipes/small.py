@@ -1,0 +1,98 @@
+"""Your own pictures, and data sets small enough for a laptop."""
+
+from swinkit.data import AugmentConfig, DataConfig
+from swinkit.train.config import ModelOptions, OptimizerConfig, ScheduleConfig, TrainConfig, TrainerConfig
+
+
+def finetune() -> TrainConfig:
+    """Any folder of pictures, one sub-folder a class, from published or local weights, 30 epochs.
+
+    Paper: not in the paper. Measured here: not measured. Hardware: one GPU, or a CPU with patience. Layers
+    learn more slowly the nearer they are to the picture, which is kind to small data sets. Without network
+    give --pretrained FILE, or --pretrained False to start from scratch (then take ten times the epochs).
+    Command: swinkit train finetune --data ./flowers --out runs/flowers
+    """
+    return TrainConfig(
+        model=ModelOptions(name="swin_tiny_patch4_window7_224", pretrained=True, drop_path_rate=0.1),
+        data=DataConfig(batch_size=32),
+        augment=AugmentConfig(scale=(0.3, 1.0), erasing=0.1, mix_probability=0.5),
+        optimizer=OptimizerConfig(
+            lr=5e-4, lr_base_batch=64, layer_decay=0.8, weight_decay=0.05, clip_norm=1.0
+        ),
+        schedule=ScheduleConfig(epochs=30, warmup_epochs=2, warmup_lr=1e-6, min_lr=1e-6),
+    )
+
+
+def digits() -> TrainConfig:
+    """Handwritten digits of scikit-learn, a tiny Swin Transformer from scratch: what `swinkit quickstart`
+    trains.
+
+    Paper: not in the paper. Measured here: MEASURED_DIGITS
+    Command: swinkit train digits --out runs/digits
+    """
+    return TrainConfig(
+        model=ModelOptions(
+            name="custom",
+            img_size=(16, 16),
+            patch_size=2,
+            window_size=4,
+            embed_dim=48,
+            depths=(2, 4),
+            num_heads=(3, 6),
+            drop_path_rate=0.1,
+            crop_ratio="whole",
+            mean=(0.3, 0.3, 0.3),
+            std=(0.35, 0.35, 0.35),
+        ),
+        data=DataConfig(kind="digits", batch_size=64, workers=0),
+        augment=AugmentConfig(
+            scale=(0.7, 1.0),
+            ratio=(0.85, 1.18),
+            hflip=0.0,
+            rand_magnitude=0.0,
+            color_jitter=0.0,
+            erasing=0.0,
+            mixup=0.0,
+            cutmix=0.0,
+            label_smoothing=0.05,
+        ),
+        optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, clip_norm=1.0),
+        schedule=ScheduleConfig(epochs=40, warmup_epochs=2, warmup_lr=1e-5, min_lr=1e-5),
+        trainer=TrainerConfig(log_every=5),
+    )
+
+
+def cifar10() -> TrainConfig:
+    """CIFAR-10 at its own 32 pixels, a small Swin Transformer from scratch, sized for half an hour on 2 CPU
+    cores.
+
+    Paper: not in the paper. Measured here: not measured.
+    Command: swinkit train cifar10 --data ./cifar10 --out runs/cifar10
+    """
+    return TrainConfig(
+        model=ModelOptions(
+            name="custom",
+            img_size=(32, 32),
+            patch_size=2,
+            window_size=4,
+            embed_dim=64,
+            depths=(2, 2, 2),
+            num_heads=(2, 4, 8),
+            drop_path_rate=0.05,
+            crop_ratio="whole",
+            mean=(0.491, 0.482, 0.447),
+            std=(0.247, 0.243, 0.262),
+        ),
+        data=DataConfig(kind="auto", batch_size=64, val_fraction=0.05),
+        augment=AugmentConfig(
+            scale=(0.5, 1.0),
+            rand_magnitude=0.0,
+            color_jitter=0.2,
+            erasing=0.0,
+            mixup=0.0,
+            cutmix=0.0,
+            label_smoothing=0.1,
+        ),
+        optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, clip_norm=1.0),
+        schedule=ScheduleConfig(epochs=15, warmup_epochs=1, warmup_lr=1e-5, min_lr=1e-5),
+    )

@@ -1,0 +1,184 @@
+"""From a `TrainConfig` to its parts: data, model, trainer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+
+from swinkit.backbones import VARIANTS, SwinConfig
+from swinkit.classification import Classifier
+from swinkit.data import TransformedDataset, eval_transform, open_dataset, train_transform
+from swinkit.data.open import resolve_kind
+from swinkit.data.sampling import TransformedShards
+from swinkit.errors import InputError
+from swinkit.layers import SwinBlock, SwinMixerBlock
+from swinkit.models import create_model
+from swinkit.spec import Preprocess
+from swinkit.train.checkpoint_io import AtomicCheckpointIO
+from swinkit.train.config import ModelOptions, TrainConfig, TrainerConfig
+from swinkit.train.data import ClassificationData
+
+_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
+    """Return the model with one output a class and the class names and preprocessing in its spec.
+
+    Raises:
+        InputError: no such variant, settings that do not fit it, or weights that do not.
+    """
+    own = {
+        name: value
+        for name in ("patch_size", "embed_dim", "depths", "num_heads")
+        if (value := getattr(options, name)) is not None
+    }
+    source: Any = options.name
+    if own or options.name == "custom":
+        base = VARIANTS.get(options.name, SwinConfig())
+        source = replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
+    model = create_model(
+        source,
+        pretrained=options.pretrained,
+        num_classes=len(classes),
+        class_names=tuple(classes),
+        img_size=options.img_size,
+        window_size=options.window_size,
+        in_chans=options.in_chans,
+        drop_rate=options.drop_rate,
+        drop_path_rate=options.drop_path_rate,
+        shift=options.shift,
+        position=options.position,
+        attention_impl=options.attention_impl,
+    )
+    given: dict[str, Any] = {"mean": options.mean, "std": options.std}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.crop_ratio != "auto":
+        given["crop_ratio"] = None if options.crop_ratio == "whole" else options.crop_ratio
+    model.spec = replace(model.spec, preprocess=replace(model.spec.preprocess, **given))
+    if options.grad_checkpointing:
+        model.backbone.set_grad_checkpointing(True)
+    if options.freeze_stages:
+        model.backbone.freeze_stages(options.freeze_stages)
+    return model
+
+
+def build_data(
+    config: TrainConfig, preprocess: Preprocess, train: Any, val: Any | None
+) -> ClassificationData:
+    """Give the opened data sets their transforms and their loaders."""
+    seed = config.trainer.seed
+    shards = resolve_kind(config.data) == "webdataset"
+    wrap = TransformedShards if shards else TransformedDataset
+    return ClassificationData(
+        wrap(train, train_transform(config.augment, preprocess), seed=seed),
+        wrap(val, eval_transform(preprocess), seed=seed) if val is not None else None,
+        config,
+    )
+
+
+def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
+    """Open the training and the validation pictures; None when val_fraction 0 leaves none.
+
+    Raises:
+        InputError: the data is missing or malformed, has fewer than two classes, or the parts disagree on the
+            classes.
+    """
+    train = open_dataset(config.data, "train")
+    if len(train.classes) < 2:
+        raise InputError(
+            f"training needs pictures of at least two classes; {config.data.path} has only "
+            f"{', '.join(train.classes)}."
+        )
+    if not len(train):
+        raise InputError("there is no training picture: lower --data.val-fraction.")
+    val = open_dataset(config.data, "val") if config.data.val_fraction > 0 or config.data.val_path else None
+    if val is not None and not len(val):
+        val = None
+    if val is not None and tuple(val.classes) != tuple(train.classes):
+        raise InputError(
+            f"training and validation have different classes: {_difference(train.classes, val.classes)}; "
+            "give both the same class folders."
+        )
+    return train, val
+
+
+def pick_precision(settings: TrainerConfig, device: str) -> str:
+    """Return bf16, fp16 or fp32: as asked, or bf16 where the device computes in it natively."""
+    if settings.precision != "auto":
+        return settings.precision
+    # Compute capability 8.0 and up; is_bf16_supported() alone also counts emulation.
+    return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def pick_device(settings: TrainerConfig) -> str:
+    """Return cpu or cuda.
+
+    Raises:
+        InputError: a GPU is asked for that is not there.
+    """
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    found = torch.cuda.device_count()
+    if settings.device == "cuda" and found < settings.devices:
+        raise InputError(
+            f"--trainer.devices {settings.devices} on cuda, but torch sees {found} GPU(s): ask for fewer, or "
+            "use --trainer.device cpu."
+        )
+    return settings.device
+
+
+def build_trainer(config: TrainConfig, folder: Path, callbacks: list[Callback]) -> L.Trainer:
+    """Return Lightning's trainer for the job."""
+    settings = config.trainer
+    device = pick_device(settings)
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(
+            SLURMEnvironment(auto_requeue=False)
+        )  # we save on the signal; the job script says --resume
+    return L.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=_strategy(settings, device),
+        precision=_PRECISION[pick_precision(settings, device)],  # type: ignore[arg-type]  # a literal type
+        max_epochs=config.schedule.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        callbacks=callbacks,
+        plugins=plugins,
+        sync_batchnorm=settings.sync_batchnorm,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours shares out the pictures, and can resume
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
+    if settings.strategy == "fsdp":
+        if device != "cuda":
+            raise InputError(
+                "--trainer.strategy fsdp shards over GPUs, and this job runs on the CPU: use ddp."
+            )
+        return FSDPStrategy(auto_wrap_policy={SwinBlock, SwinMixerBlock}, state_dict_type="full")
+    if settings.strategy == "auto" and settings.world_size == 1:
+        return "auto"
+    # Swin has no buffer that training changes, and validation may have a batch more on one process than on
+    # another.
+    return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
+
+
+def _difference(train: Sequence[str], val: Sequence[str]) -> str:
+    only_train, only_val = sorted(set(train) - set(val)), sorted(set(val) - set(train))
+    parts = [f"{', '.join(only_train[:5])} only in training"] if only_train else []
+    parts += [f"{', '.join(only_val[:5])} only in validation"] if only_val else []
+    return " and ".join(parts) or "another order"

@@ -1,0 +1,109 @@
+"""The run folder: what is written down before the first step."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swinkit.errors import InputError
+from swinkit.files import atomic_path
+from swinkit.train.config import TrainConfig
+
+_PACKAGES = ("swinkit", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow", "timm")
+
+
+def prepare_folder(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make the run folder, or check that a run can go on in it, and write config.json and environment.json.
+
+    Raises:
+        InputError: without `resume`, the folder has something in it; with it, there is no checkpoint; or it
+            is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the run folder {folder} is a file: choose another name with --out.")
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        raise InputError(
+            f"nothing to resume in {folder}: it has no checkpoints/last.ckpt; start the run without --resume."
+        )
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        how = f"go on with it: swinkit train --resume {folder}, or " if last.is_file() else ""
+        raise InputError(f"the run folder {folder} is not empty: {how}choose another one with --out.")
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.json", config.to_json())
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Return what another person needs to know to repeat a run: versions, machine, commit, command."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "commit": git_commit(),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout this package runs from, with "+" when files differ from it; None
+    outside one.
+    """
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of the job: under torchrun, SLURM and Lightning's own launcher."""
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,224 @@
+"""A whole training job, from a configuration to a run folder."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from swinkit import weights
+from swinkit.classification import Classifier, build_classifier
+from swinkit.train.build import build_data, build_model, build_trainer, open_data, pick_device, pick_precision
+from swinkit.train.callbacks import Checkpoints, FiniteGuard
+from swinkit.train.config import TrainConfig
+from swinkit.train.data import ClassificationData
+from swinkit.train.errors import TrainingInterrupted
+from swinkit.train.folder import is_main_process, prepare_folder, write_text
+from swinkit.train.history import History, ProgressBar, RunLog, duration, read_metrics
+from swinkit.train.module import ClassificationModule
+from swinkit.train.quiet import quiet
+from swinkit.viz.curves import draw_curves
+
+DEFAULT_FOLDER = Path("runs/train")
+REDRAW_SECONDS = 60.0
+"""Least time between two drawings of the curve while the run goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended; report.json in the run folder holds the same.
+
+    Attributes:
+        folder: the run folder.
+        model: the best model by validation, for `swinkit.load`.
+        epochs: epochs done.
+        steps: optimiser steps done.
+        best_epoch: epoch of the best model, from 1.
+        top1: validation top-1 accuracy of the best model in percent; None without validation pictures.
+        top5: the same for top-5.
+        val_loss: the same for the loss.
+        seconds: duration of this call, without loading data.
+        device: where it ran.
+        precision: bf16, fp16 or fp32.
+    """
+
+    folder: Path
+    model: Path
+    epochs: int
+    steps: int
+    best_epoch: int
+    top1: float | None
+    top5: float | None
+    val_loss: float | None
+    seconds: float
+    device: str
+    precision: str
+
+
+def train(config: TrainConfig, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
+    """Train a classifier and leave everything in the run folder `config.out`.
+
+    The folder gets config.json, environment.json, log.txt, metrics.csv, tensorboard/, curve.png,
+    checkpoints/, model.safetensors (the best by validation) and report.json.
+
+    Args:
+        config: the job; `config.out` None means runs/train.
+        resume: go on from checkpoints/last.ckpt in the run folder; on the CPU the result is bit for bit that
+            of a run never stopped.
+        callbacks: more Lightning callbacks.
+
+    Raises:
+        InputError: data, model and settings do not fit together, or the folder is not as `resume` needs it.
+        TrainingError: numbers that are not finite, or a full disk; the last good checkpoint is kept.
+        KeyboardInterrupt: stopped by a signal, after saving.
+    """
+    folder = config.out or DEFAULT_FOLDER
+    main = is_main_process()
+    with quiet():
+        train_set, val_set = open_data(config)
+        # A checkpoint has its own weights, so published ones need not be read first.
+        options = replace(config.model, pretrained=False) if resume else config.model
+        torch.manual_seed(config.trainer.seed)
+        model = build_model(options, train_set.classes)
+        data = build_data(config, model.spec.preprocess, train_set, val_set)
+        pick_device(config.trainer)
+        if main:
+            prepare_folder(folder, replace(config, out=folder), resume=resume)
+        log = RunLog(folder / "log.txt" if main else None)
+        _announce(log, config, model, data)
+        return _Run(config, folder, model, data, log).go(resume, callbacks)
+
+
+class _Run:
+    """The parts of one job while it runs."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        model: Classifier,
+        data: ClassificationData,
+        log: RunLog,
+    ) -> None:
+        self.config, self.folder, self.model = config, folder, model
+        self.data, self.log, self.main = data, log, is_main_process()
+        self.module = ClassificationModule(
+            model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
+        )
+        settings = config.trainer
+        checkpoints = folder / "checkpoints"
+        self.checkpoints = Checkpoints(
+            checkpoints,
+            minutes=settings.checkpoint_minutes,
+            keep=settings.keep,
+            export=self._export,
+            say=log.say,
+            max_steps=settings.max_steps,
+        )
+        self.history = History(folder, every=settings.log_every, after_epoch=self._redraw)
+        self.guard = FiniteGuard(checkpoints)
+        self._drawn_at = time.monotonic()
+        self.trainer: L.Trainer | None = None
+
+    def go(self, resume: bool, callbacks: Sequence[Callback]) -> RunResult:
+        """Train and report."""
+        # In this order: stop before anything is written, write the row, then what the caller has, then save.
+        parts = [self.guard, self.history, ProgressBar(self.log), *callbacks, self.checkpoints]
+        self.trainer = build_trainer(self.config, self.folder, parts)
+        if self.config.trainer.compile:
+            self.model.compile()
+        start = time.monotonic()
+        try:
+            self.trainer.fit(
+                self.module,
+                datamodule=self.data,
+                ckpt_path=self.folder / "checkpoints" / "last.ckpt" if resume else None,
+                weights_only=True,
+            )
+        except TrainingInterrupted as stop:
+            self._draw()
+            self.log.say(
+                f"stopped by {stop.signal_name} and saved; go on with: swinkit train --resume {self.folder}"
+            )
+            raise KeyboardInterrupt from None
+        self._draw()
+        return self._report(time.monotonic() - start)
+
+    def _report(self, seconds: float) -> RunResult:
+        assert self.trainer is not None
+        best, device = self.checkpoints, pick_device(self.config.trainer)
+        percent = {name: 100 * best.scores[name] for name in ("top1", "top5") if name in best.scores}
+        result = RunResult(
+            folder=self.folder,
+            model=self.folder / "model.safetensors",
+            epochs=self.trainer.current_epoch,
+            steps=self.trainer.global_step,
+            best_epoch=best.best_epoch + 1,
+            top1=percent.get("top1"),
+            top5=percent.get("top5"),
+            val_loss=best.scores.get("loss"),
+            seconds=seconds,
+            device=device,
+            precision=pick_precision(self.config.trainer, device),
+        )
+        if self.main:
+            values = {
+                key: str(value) if isinstance(value, Path) else value for key, value in asdict(result).items()
+            }
+            write_text(self.folder / "report.json", json.dumps(values, indent=2) + "\n")
+            self.log.say(f"done in {duration(seconds)}: {result.model}")
+        return result
+
+    def _export(self) -> None:
+        """Write model.safetensors; every process must call, because shards are gathered."""
+        assert self.trainer is not None
+        if self.config.trainer.strategy != "fsdp":
+            if self.main:
+                weights.save(self.model, self.folder / "model.safetensors")
+            return
+        state = self.trainer.strategy.lightning_module_state_dict()
+        if self.main:
+            whole = build_classifier(self.model.spec)
+            own = {
+                key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")
+            }
+            whole.load_state_dict(own)
+            weights.save(whole, self.folder / "model.safetensors")
+
+    def _redraw(self) -> None:
+        if time.monotonic() - self._drawn_at > REDRAW_SECONDS:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.main and self.history.path.exists():
+            draw_curves(self.folder / "curve.png", read_metrics(self.history.path))
+            self._drawn_at = time.monotonic()
+
+
+def _announce(log: RunLog, config: TrainConfig, model: Classifier, data: ClassificationData) -> None:
+    """Say what is going to happen before it takes time."""
+    settings, schedule = config.trainer, config.schedule
+    device = pick_device(settings)
+    val = len(data.val_set) if data.val_set is not None else 0
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    frozen = "" if trained == parameters else f" ({trained / 1e6:.2f} M trained)"
+    height, width = model.spec.preprocess.size
+    pictures = config.data.batch_size * settings.world_size * settings.accumulate
+    log.say(
+        f"data: {len(data.train_set)} training and {val} validation pictures, "
+        f"{len(model.spec.class_names)} classes"
+    )
+    log.say(
+        f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters{frozen}, "
+        f"input {height} x {width} pixels"
+    )
+    log.say(
+        f"run: {schedule.epochs} epochs of {data.steps_per_epoch} steps of {pictures} pictures on "
+        f"{settings.world_size} {device} device(s) in {pick_precision(settings, device)}, "
+        f"into {config.out or DEFAULT_FOLDER}"
+    )

@@ -1,0 +1,54 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from swinkit.data import DataConfig
+from swinkit.errors import InputError
+from swinkit.recipes import RECIPES
+from swinkit.train import ModelOptions, OptimizerConfig, ScheduleConfig, TrainConfig, TrainerConfig
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_json_round_trip_gives_the_same_configuration(name: str) -> None:
+    config = RECIPES[name]()
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_paths_come_back_as_paths_and_names_as_names() -> None:
+    config = TrainConfig(
+        data=DataConfig(path=Path("a/b")),
+        out=Path("runs/x"),
+        model=ModelOptions(pretrained="file.pth", depths=(1, 2)),
+    )
+    again = TrainConfig.from_json(config.to_json())
+    assert again == config
+    assert isinstance(again.data.path, Path)
+    assert isinstance(again.model.pretrained, str)
+    assert again.model.depths == (1, 2)
+
+
+def test_unknown_key_is_an_error_that_names_it() -> None:
+    data = json.loads(TrainConfig().to_json())
+    data["optimizer"]["learning_rate"] = 1.0
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate"):
+        TrainConfig.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"optimizer": 3}'])
+def test_not_a_configuration_is_an_input_error(text: str) -> None:
+    with pytest.raises(InputError):
+        TrainConfig.from_json(text)
+
+
+def test_impossible_values_are_refused() -> None:
+    for build in (
+        lambda: OptimizerConfig(lr=0),
+        lambda: OptimizerConfig(layer_decay=1.5),
+        lambda: ScheduleConfig(epochs=3, warmup_epochs=3),
+        lambda: TrainerConfig(accumulate=0),
+        lambda: replace(TrainerConfig(), max_steps=0),
+    ):
+        with pytest.raises(InputError, match="must be"):
+            build()
