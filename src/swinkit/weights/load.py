@@ -73,7 +73,7 @@ def load_weights(
     report = LoadReport(fmt, spec)
     report.unused += outside_backbone(state, FORMATS[fmt])
     target = model.state_dict()
-    weights = _align(to_swinkit(state, fmt, spec), target, report, replace_head=replace_head)
+    weights = _align(to_swinkit(state, fmt, spec), target, report)
     _fit_head(weights, target, report, replace_head=replace_head)
     for key in [key for key in weights if key in target and weights[key].shape != target[key].shape]:
         fitted = _fit(key, weights[key], target[key], spec.config.backbone, config)
@@ -96,14 +96,12 @@ def _config_of(model: nn.Module) -> BackboneConfig:
     return config
 
 
-def _align(weights: State, target: State, report: LoadReport, *, replace_head: bool) -> State:
+def _align(weights: State, target: State, report: LoadReport) -> State:
     """Give the trunk the prefix the model has, and set aside what only one of the two has by its nature."""
     wanted, given = has_trunk_prefix(target), has_trunk_prefix(weights)
     if wanted and not given:  # a backbone alone into a classifier
         weights = {f"backbone.{key}": value for key, value in weights.items()}
         report.unused += [key for key in weights if key.startswith("backbone.norms.") and key not in target]
-        if replace_head:
-            report.fresh += [key for key in target if key.startswith("head.")]
     if given and not wanted:  # a classifier into a backbone
         weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
         report.unused += [key for key in weights if key.startswith("head.")]
@@ -115,6 +113,8 @@ def _align(weights: State, target: State, report: LoadReport, *, replace_head: b
 def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head: bool) -> None:
     """Drop, select or refuse a head of other classes than the model's."""
     head, wanted = weights.get("head.weight"), target.get("head.weight")
+    if head is None and replace_head:
+        report.fresh += [key for key in target if key.startswith("head.")]
     if not replace_head or head is None or (wanted is not None and head.shape == wanted.shape):
         return
     classes = 0 if wanted is None else wanted.shape[0]
