@@ -7,7 +7,13 @@ from pathlib import Path
 from swinkit.cli.common import parse, print_table
 from swinkit.errors import InputError
 
-ALIASES = {"--data": "--data.path", "--model": "--model.name", "--pretrained": "--model.pretrained"}
+ALIASES = {
+    "--data": "--data.path",
+    "--model": "--model.name",
+    "--pretrained": "--model.pretrained",
+    "--device": "--trainer.device",
+    "--seed": "--trainer.seed",
+}
 """Short names of the settings that are given most."""
 
 EXAMPLES = (
@@ -28,6 +34,8 @@ Train a classifier. The recipe says everything; any setting can be changed by na
   --pretrained WHAT      True, False, or a checkpoint to start from
   --out FOLDER           run folder (runs/RECIPE)
   --resume RUN_FOLDER    go on with a run that was stopped
+  --device, --seed       where to compute, and the start of every random choice
+  -v, --verbose          show the traceback of a defect
 
 examples:
 """
