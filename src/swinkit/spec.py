@@ -65,11 +65,17 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.class_names and len(self.class_names) != self.config.num_classes:
             raise InputError(
-                f"{len(self.class_names)} class names for a model of {self.config.num_classes} classes: give one each."
+                f"{len(self.class_names)} class names for a model of {self.config.num_classes} classes: "
+                "give one each."
             )
 
 
-_TAGGED = {"swin": SwinConfig, "swin_mixer": SwinMixerConfig, "classifier": ClassifierConfig, "model": ModelSpec}
+_TAGGED = {
+    "swin": SwinConfig,
+    "swin_mixer": SwinMixerConfig,
+    "classifier": ClassifierConfig,
+    "model": ModelSpec,
+}
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""
 
 
@@ -99,7 +105,9 @@ def from_dict(data: dict[str, Any], cls: type = ModelSpec) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(data) - {item.name for item in dataclasses.fields(cls)})
     if unknown:
-        raise InputError(f"unknown key {unknown[0]!r} in {cls.__name__}: was the file written by a newer version?")
+        raise InputError(
+            f"unknown key {unknown[0]!r} in {cls.__name__}: was the file written by a newer version?"
+        )
     return cls(**{key: _restore(value, hints[key]) for key, value in data.items()})
 
 
@@ -108,5 +116,6 @@ def _restore(value: Any, hint: Any) -> Any:
         return tuple(_restore(item, None) for item in value)
     if isinstance(value, dict):
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        return from_dict(value, next(option for option in options if dataclasses.is_dataclass(option)))
+        classes = (item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item))
+        return from_dict(value, next(classes))
     return value

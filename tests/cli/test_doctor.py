@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from swinkit import backbones
+from swinkit.backbones import SwinConfig
 from swinkit.cli import doctor
 from swinkit.cli.main import main
+from swinkit.ops.window_attention import Implementation
 
 
 def test_a_healthy_machine(capsys):
@@ -33,10 +35,13 @@ def test_a_missing_requirement_is_wrong(capsys, monkeypatch):
 def test_a_model_that_computes_wrongly_is_found(capsys, monkeypatch):
     build = backbones.build_backbone
 
-    def broken(config, *, attention_impl="auto"):
+    def spoil(module, inputs, maps: list[torch.Tensor]):
+        return [x * 1.001 for x in maps]
+
+    def broken(config: SwinConfig, *, attention_impl: Implementation = "auto"):
         model = build(config, attention_impl=attention_impl)
         if attention_impl == "auto":
-            model.register_forward_hook(lambda module, inputs, maps: [x * 1.001 for x in maps])
+            model.register_forward_hook(spoil)
         return model
 
     monkeypatch.setattr(backbones, "build_backbone", broken)
