@@ -19,8 +19,8 @@ class Preprocess:
 
     Attributes:
         size: (height, width) in pixels the network gets.
-        crop_ratio: the short side is resized to size / crop_ratio, then the centre is cropped. None: the whole
-            picture is resized to `size`, as the published 384-pixel evaluation does.
+        crop_ratio: the short side is resized to size / crop_ratio, then the centre is cropped. None: the
+            whole picture is resized to `size`, as the published 384-pixel evaluation does.
         interpolation: resampling filter.
         mean: per channel, of RGB in 0..1.
         std: per channel, of RGB in 0..1.
