@@ -84,10 +84,8 @@ class ClassificationResult:
 
     def draw(self) -> Image.Image:
         """The picture with its classes and a bar for each below it."""
-        # matplotlib, so only when something is drawn
+        # It brings matplotlib, so only when something is drawn.
         from swinkit.viz.predictions import annotate  # noqa: PLC0415
-
-        drawn
 
         picture = self.picture if self.picture is not None else open_picture(self.path or "")
         return annotate(picture, [(item.name, item.probability) for item in self.top])

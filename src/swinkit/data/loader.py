@@ -17,11 +17,13 @@ class PictureLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a plain iterator is all callers need
         try:
             yield from super().__iter__()
+            return
         except InputError as error:
-            # A worker's error arrives as its whole traceback in one string, ending in "...InputError:
-            # sentence".
+            # A worker's error is its whole traceback in one string, ending in "...InputError: sentence".
             sentence = str(error).rsplit("InputError: ", 1)[-1].strip()
-            raise InputError(sentence) from None
+        # Raised out here, where nothing refers to the workers any more, so that they end at once.
+        self._iterator = None
+        raise InputError(sentence)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass, for the order and for the augmentation."""

@@ -9,6 +9,7 @@ import logging
 import random
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from swinkit.errors import InputError
 
 try:
     import webdataset as wds
+    from webdataset.gopen import gopen
 except ImportError:
-    wds = None
+    wds = gopen = None
 
 LAYOUT = "expected train/*.tar and val/*.tar, or train-*.tar and val-*.tar, or *.tar, with a classes.txt"
 _log = logging.getLogger("swinkit")
@@ -62,7 +64,6 @@ class ShardDataset:
         """
         self.shards, self.classes = tuple(shards), tuple(classes)
         self.samples, self.shuffle, self.seed, self.skip_bad = samples, shuffle, seed, skip_bad
-        self._start = 0
 
     def __len__(self) -> int:
         """Pictures this rank reads in an epoch (in evaluation: about)."""
@@ -72,22 +73,14 @@ class ShardDataset:
         for _, picture, label in self.read(0):
             yield picture, label
 
-    def start_at(self, index: int) -> None:
-        """Let the next pass leave out the first `index` pictures of this rank's epoch, undecoded.
-
-        Exact for the same number of workers when `index` is a multiple of workers x batch size.
-        """
-        self._start = index
-
     def read(self, epoch: int) -> Iterator[tuple[str, Image.Image, int]]:
         """Yield (name, picture, label) of this rank's and worker's part of an epoch."""
         (rank, world), worker = _rank_and_world(), get_worker_info()
         worker_id, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         reader, readers = rank * workers + worker_id, world * workers
-        start, self._start = self._start, 0
         quota = len(range(worker_id, len(self), workers)) if self.shuffle else None
         stream = self._part(epoch, reader, readers)
-        for sample in islice(stream, start // workers, quota):
+        for sample in islice(stream, quota):
             yield from self._decode(sample)
 
     def _part(self, epoch: int, reader: int, readers: int) -> Iterator[dict[str, Any]]:
@@ -221,9 +214,15 @@ def _count(shards: Sequence[str], setting: str) -> int:
 
 
 def _samples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    urls = ({"url": shard} for shard in shards)
-    assert wds is not None  # open_shards checked
-    yield from wds.tariterators.tarfile_samples(urls)
+    assert wds is not None and gopen is not None  # open_shards checked
+    for shard in shards:
+        try:
+            with closing(gopen(shard)) as stream:  # webdataset's own loop leaves files open
+                members = wds.tariterators.tar_file_expander([{"url": shard, "stream": stream}])
+                yield from wds.tariterators.group_by_keys(members)
+        except (tarfile.TarError, OSError) as error:
+            reason = str(error.args[0] if error.args else error)
+            raise InputError(f"{shard} could not be read to its end ({reason}): replace it.") from error
 
 
 def _shuffled(samples: Iterator[dict[str, Any]], draw: random.Random) -> Iterator[dict[str, Any]]:

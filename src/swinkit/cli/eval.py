@@ -1,0 +1,192 @@
+"""`swinkit eval`: measure a model on labelled pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from swinkit.cli.common import CommonArgs, parse, pick_device, print_table, progress, seed_everything, stderr
+from swinkit.errors import InputError
+from swinkit.files import atomic_path
+
+if TYPE_CHECKING:
+    from swinkit.data import DataConfig, Split
+    from swinkit.evaluate import ClassificationReport
+
+ROWS = 40
+"""Most rows of the per-class table; beyond, the classes recognised worst are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args(CommonArgs):
+    """Arguments of `swinkit eval`.
+
+    Attributes:
+        model: a run folder, a checkpoint, or the name of a published one.
+        data: folder of the pictures; without it, the data a run folder was trained on.
+        kind: what the data is; auto recognises a folder of classes or of tar shards.
+        split: the part to measure on; without it test if there is one, else val; a plain folder of classes
+            whole.
+        out: folder for report.json, confusion.png and worst.png.
+        batch_size: pictures at once.
+        workers: loading processes; -1 chooses by the machine.
+        skip_bad_pictures: name damaged pictures and leave them out, instead of stopping.
+        worst: how many of the worst mistakes to keep.
+    """
+
+    model: tyro.conf.Positional[str]
+    data: Path | None = None
+    kind: Literal["auto", "folder", "digits", "cifar10", "cifar100", "imagenet", "webdataset"] = "auto"
+    split: Literal["test", "val", "train"] | None = None
+    out: Path | None = None
+    batch_size: int = 64
+    workers: int = -1
+    skip_bad_pictures: bool = False
+    worst: int = 16
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    args = parse(
+        Args,
+        argv,
+        prog="swinkit eval",
+        description="Measure a model on labelled pictures: top-1, top-5, every class, who is taken for whom.",
+        examples=(
+            "swinkit eval runs/flowers --data ./flowers/test --out report",
+            "swinkit eval swin_tiny_patch4_window7_224 --data /data/imagenet --kind imagenet",
+        ),
+    )
+    import swinkit
+    from swinkit.data import TransformedDataset, TransformedShards, build_loader, eval_transform
+    from swinkit.evaluate import evaluate_classifier
+
+    device = pick_device(args.device)
+    seed_everything(args.seed)
+    config = _data_config(args)
+    split, data = _open(args, config)
+    model: Any = swinkit.load(args.model, device=device)
+    dataset = _in_model_order(data, model)
+    wrap = TransformedDataset if hasattr(data, "__getitem__") else TransformedShards
+    transformed = wrap(dataset, eval_transform(model.spec.preprocess))
+    loader = build_loader(transformed, batch_size=args.batch_size, workers=args.workers)
+    with progress() as bar:
+        task = bar.add_task(f"evaluating on {split}", total=len(data))
+        report = evaluate_classifier(
+            model, loader, device, worst=args.worst, on_batch=lambda count: bar.advance(task, count)
+        )
+    _print(report, args.model, split)
+    if args.out is not None:
+        _write(report, dataset, args, config, split)
+    return 0
+
+
+def _data_config(args: Args) -> "DataConfig":
+    from swinkit.data import DataConfig
+
+    config = DataConfig(kind=args.kind, path=args.data)
+    written = Path(args.model) / "config.json"
+    if args.data is None and args.kind == "auto":
+        if not written.is_file():
+            raise InputError(
+                f"no data to measure {args.model} on: add --data FOLDER (only a run folder has its own)."
+            )
+        try:
+            config = DataConfig.from_json(json.loads(written.read_text("utf-8"))["data"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{written} does not say which data to use ({error}): add --data FOLDER."
+            ) from error
+    bad_pictures = "skip" if args.skip_bad_pictures else config.bad_pictures
+    # Every picture is read once here, so a cache would only cost memory.
+    return replace(config, bad_pictures=bad_pictures, cache="off")
+
+
+def _open(args: Args, config: "DataConfig") -> tuple[str, Any]:
+    from swinkit.data import open_dataset
+    from swinkit.data.folder import has_splits, split_folder
+    from swinkit.data.open import resolve_kind
+
+    kind, root = resolve_kind(config), config.path
+    split: Split = args.split or ("val" if kind in ("imagenet", "webdataset") else "test")
+    if args.split is None and kind == "folder" and root is not None and root.is_dir():
+        if not has_splits(root):
+            split = "all" if args.data is not None else "val"
+        elif split_folder(root, "test") is None:
+            split = "val"
+    return split, open_dataset(config, split)
+
+
+def _in_model_order(data: Any, model: Any) -> Any:
+    from swinkit.evaluate import RelabelledDataset, match_classes
+
+    names, count = model.spec.class_names, model.spec.config.num_classes
+    mapping = match_classes(data.classes, names, count)
+    if mapping == list(range(count)):
+        return data
+    if not hasattr(data, "__getitem__"):
+        raise InputError(
+            "classes.txt lists the classes in another order than the model: write them in its order."
+        )
+    return RelabelledDataset(data, mapping, names)
+
+
+def _print(report: "ClassificationReport", model: str, split: str) -> None:
+    speed = report.count / max(report.seconds, 1e-9)
+    print_table(
+        ("model", "split", "pictures", "top-1 %", f"top-{report.top_k} %", "loss", "pictures/s"),
+        [
+            (
+                model,
+                split,
+                report.count,
+                f"{100 * report.top1:.2f}",
+                f"{100 * report.top5:.2f}",
+                f"{report.loss:.4f}",
+                f"{speed:.1f}",
+            )
+        ],
+    )
+    rows = [row for row in report.per_class if row.count]
+    title = "Every class"
+    if len(rows) > ROWS:
+        rows = sorted(rows, key=lambda row: row.recall)[:ROWS]
+        title = f"The {ROWS} classes recognised worst"
+    print_table(
+        ("class", "pictures", "accuracy %", "precision %"),
+        [
+            (
+                row.name,
+                row.count,
+                f"{100 * row.recall:.1f}",
+                "-" if row.precision != row.precision else f"{100 * row.precision:.1f}",
+            )
+            for row in rows
+        ],
+        title=title,
+    )
+
+
+def _write(
+    report: "ClassificationReport", dataset: Any, args: Args, config: "DataConfig", split: str
+) -> None:
+    from swinkit.viz.evaluation import confusion_figure, worst_figure
+    from swinkit.viz.style import save
+
+    assert args.out is not None
+    source = {"model": args.model, "data": None if config.path is None else str(config.path)}
+    with atomic_path(args.out / "report.json") as temporary:
+        text = json.dumps({**source, "split": split, **report.to_dict()}, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    written = ["report.json"]
+    if report.confusion is not None:
+        save(confusion_figure(report), args.out / "confusion.png")
+        written.append("confusion.png")
+    if hasattr(dataset, "__getitem__"):
+        pictures = [dataset[case.index][0] for case in report.worst]
+        save(worst_figure(report, pictures), args.out / "worst.png")
+        written.append("worst.png")
+    stderr().print(f"wrote {', '.join(written)} in {args.out}")
