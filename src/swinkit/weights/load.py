@@ -9,7 +9,7 @@ from swinkit.backbones.config import BackboneConfig, stage_windows
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
-from swinkit.spec import ClassifierConfig, ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec, swin_config
 from swinkit.weights.adapters import has_trunk_prefix, original_name, to_swinkit
 from swinkit.weights.classes import IMAGENET_1K, IMAGENET_22K, rows_of_1k_in_22k
 from swinkit.weights.formats import FORMATS, State
@@ -76,7 +76,7 @@ def load_weights(
     weights = _align(to_swinkit(state, fmt, spec), target, report)
     _fit_head(weights, target, report, replace_head=replace_head)
     for key in [key for key in weights if key in target and weights[key].shape != target[key].shape]:
-        fitted = _fit(key, weights[key], target[key], spec.config.backbone, config)
+        fitted = _fit(key, weights[key], target[key], swin_config(spec), config)
         if fitted is not None:
             weights[key] = fitted
             report.resized.append(key)
@@ -166,7 +166,7 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
             f"the file has {got}, the model {wanted}: ask for the file's num_classes, or let "
             "create_model(pretrained=..., num_classes=...) give the model a new head."
         )
-    last = len(report.spec.config.backbone.depths) - 1
+    last = len(swin_config(report.spec).depths) - 1
 
     def theirs(keys: list[str]) -> str:
         return listed([original_name(key, report.format, last) for key in keys])

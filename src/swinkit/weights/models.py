@@ -12,7 +12,7 @@ from swinkit.backbones import VARIANTS, build_backbone
 from swinkit.classification import build_classifier
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
-from swinkit.spec import ModelSpec
+from swinkit.spec import ModelSpec, swin_config
 from swinkit.weights import catalog
 from swinkit.weights.adapters import from_swinkit, has_trunk_prefix
 from swinkit.weights.classes import IMAGENET_1K, imagenet_names
@@ -98,12 +98,12 @@ def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") ->
     that."""
     spec = checkpoint.spec
     if is_backbone(checkpoint.state, checkpoint.format):
-        model = build_backbone(spec.config.backbone, attention_impl=attention_impl)
+        model = build_backbone(swin_config(spec), attention_impl=attention_impl)
         vars(model)["spec"] = spec  # nn.Module types its attributes as tensors and modules only
         return model
     if checkpoint.format != "swinkit":  # a published classifier norms only its last stage
-        last = (len(spec.config.backbone.depths) - 1,)
-        backbone = dataclasses.replace(spec.config.backbone, out_indices=last)
+        last = (len(swin_config(spec).depths) - 1,)
+        backbone = dataclasses.replace(swin_config(spec), out_indices=last)
         spec = dataclasses.replace(spec, config=dataclasses.replace(spec.config, backbone=backbone))
     return build_classifier(spec, attention_impl=attention_impl)
 
