@@ -28,8 +28,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(
-            f"could not write {path}: {error.strerror or error}. The file that was there before, if any, is unchanged; "
-            "free some space or choose another place."
+            f"could not write {path}: {error.strerror or error}. The file that was there before, if any, is "
+            "unchanged; free some space or choose another place."
         ) from error
     finally:
         if temporary is not None:

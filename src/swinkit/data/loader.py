@@ -1,6 +1,7 @@
 """DataLoaders with settings that suit the machine."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ class PictureLoader(DataLoader[Any]):
         except InputError as error:
             # A worker's error is its whole traceback in one string, ending in "...InputError: sentence".
             sentence = str(error).rsplit("InputError: ", 1)[-1].strip()
+            traceback.clear_frames(error.__traceback__)  # torch leaves a cycle there that keeps the workers
         # Raised out here, where nothing refers to the workers any more, so that they end at once.
         self._iterator = None
         raise InputError(sentence)

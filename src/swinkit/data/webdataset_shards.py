@@ -214,7 +214,8 @@ def _count(shards: Sequence[str], setting: str) -> int:
 
 
 def _samples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    assert wds is not None and gopen is not None  # open_shards checked
+    assert wds is not None  # open_shards checked
+    assert gopen is not None
     for shard in shards:
         try:
             with closing(gopen(shard)) as stream:  # webdataset's own loop leaves files open

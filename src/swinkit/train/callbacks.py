@@ -56,7 +56,7 @@ class FiniteGuard(Callback):
             return
         self.failures += 1
         if self.failures >= self.patience:
-            self._stop(trainer, pl_module.grad_norm, float(outputs["loss"]))
+            self._stop(trainer, pl_module.grad_norm, float(pl_module.loss))
 
     def _stop(self, trainer: L.Trainer, norm: float, loss: float) -> None:
         last = self.folder / "last.ckpt"

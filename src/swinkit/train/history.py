@@ -92,7 +92,7 @@ class History(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ClassificationModule)
-        self._loss_sum = self._loss_sum + outputs["loss"]  # no .item(): that would wait for the device
+        self._loss_sum = self._loss_sum + pl_module.loss  # no .item(): that would wait for the device
         self._batches += 1
         self._pictures += len(batch[1]) * trainer.world_size
         progress = trainer.fit_loop.epoch_loop.batch_progress

@@ -29,6 +29,7 @@ class ClassificationModule(L.LightningModule):
         steps_per_epoch: optimiser steps of an epoch.
 
     Attributes:
+        loss: of the last batch. What Lightning hands on is already divided by the accumulated batches.
         grad_norm: total gradient norm of the last optimiser step, before clipping.
         validation: scores of the last validation: loss, top1 and top5 (fractions); empty before the first.
     """
@@ -41,6 +42,7 @@ class ClassificationModule(L.LightningModule):
         self.config = config
         self.steps_per_epoch = steps_per_epoch
         self.mix = MixBatch(config.augment, num_classes)
+        self.loss = torch.zeros(())
         self.grad_norm = 0.0
         self.validation: dict[str, float] = {}
         self.val_loss = MeanMetric()
@@ -65,7 +67,9 @@ class ClassificationModule(L.LightningModule):
         images, soft_targets = self.mix(images, targets, generator)
         # Stochastic depth and dropout draw from torch's global generator, on any device.
         torch.manual_seed(derive_seed("drop", *where))
-        return F.cross_entropy(self.model(images).float(), soft_targets)
+        loss = F.cross_entropy(self.model(images).float(), soft_targets)
+        self.loss = loss.detach()
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count the scores of one batch."""

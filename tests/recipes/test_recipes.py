@@ -1,0 +1,102 @@
+"""Every recipe builds and takes one step, its model shrunk and everything else as it is."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swinkit.backbones import VARIANTS
+from swinkit.backbones.variants import SwinConfig
+from swinkit.data import DataConfig
+from swinkit.recipes import RECIPES
+from swinkit.train import TrainConfig, train
+
+CARD = ("Paper:", "Published code:"), ("Measured here:",), ("Command: swinkit train ",)
+
+
+def shrunk(config: TrainConfig, folder: Path, out: Path) -> TrainConfig:
+    """The recipe on a folder of small pictures, in one process, with a two-stage model of a few channels."""
+    model = replace(
+        config.model,
+        img_size=(32, 32),
+        window_size=4,
+        patch_size=4,
+        embed_dim=8,
+        depths=(1, 2),
+        num_heads=(1, 2),
+        pretrained=False,
+    )
+    data = replace(config.data, kind="folder", path=folder, batch_size=4, workers=0, val_fraction=0.25)
+    trainer = replace(config.trainer, device="cpu", max_steps=1)
+    return replace(config, model=model, data=data, trainer=trainer, out=out)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_takes_one_step(name: str, picture_folder: Any, tmp_path: Path) -> None:
+    result = train(shrunk(RECIPES[name](), picture_folder(count=8), tmp_path / "run"))
+    assert result.steps == 1
+    assert result.model.is_file()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_card_is_complete_and_its_command_is_the_recipe(name: str) -> None:
+    card = RECIPES[name].__doc__ or ""
+    for alternatives in CARD:
+        assert any(words in card for words in alternatives), alternatives
+    assert f"swinkit train {name} " in card
+    assert "Hardware:" in card or "Hardware" in card
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("swin")])
+def test_recipe_of_the_paper_scales_to_the_published_learning_rate(name: str) -> None:
+    config = RECIPES[name]()
+    pictures = 4096 if "22k" in name and "to_1k" not in name else 1024
+    peak = config.optimizer.lr * pictures / (config.optimizer.lr_base_batch or 1)
+    scratch = config.model.pretrained is False
+    assert peak == pytest.approx(1e-3 if scratch else 4e-5)
+    assert config.schedule.epochs == (90 if pictures == 4096 else 300 if scratch else 30)
+    assert config.schedule.warmup_epochs == (20 if config.schedule.epochs == 300 else 5)
+    assert config.optimizer.weight_decay == (0.05 if scratch else 1e-8)
+    assert config.model.name in VARIANTS
+    assert config.model.drop_path_rate is not None
+
+
+def test_imagenet_augmentation_is_the_papers() -> None:
+    augment = RECIPES["swin_tiny_imagenet1k"]().augment
+    assert (augment.rand_magnitude, augment.rand_std, augment.rand_increasing) == (9, 0.5, True)
+    assert (augment.mixup, augment.cutmix, augment.mix_probability, augment.switch_probability) == (
+        0.8,
+        1,
+        1,
+        0.5,
+    )
+    assert (augment.erasing, augment.label_smoothing, augment.color_jitter) == (0.25, 0.1, 0.4)
+    assert augment.interpolation == "bicubic"
+
+
+def test_ablations_change_one_thing() -> None:
+    whole = RECIPES["swin_tiny_imagenet1k"]()
+    for name, change in (
+        ("swin_tiny_no_shift", {"shift": False}),
+        ("swin_tiny_no_position", {"position": "none"}),
+        ("swin_tiny_absolute_position", {"position": "absolute"}),
+        ("swin_tiny_both_positions", {"position": "both"}),
+        ("swin_tiny_no_appearance", {"position": "relative_without_appearance"}),
+    ):
+        assert RECIPES[name]() == replace(whole, model=replace(whole.model, **change))
+
+
+def test_small_recipes_describe_small_models() -> None:
+    for name in ("digits", "cifar10"):
+        model = RECIPES[name]().model
+        assert model.name == "custom"
+        SwinConfig(
+            embed_dim=model.embed_dim or 0,
+            depths=model.depths or (),
+            num_heads=model.num_heads or (),
+            out_indices=(0,),
+        )
+    assert RECIPES["digits"]().data == DataConfig(
+        kind="digits", batch_size=RECIPES["digits"]().data.batch_size, workers=0
+    )
