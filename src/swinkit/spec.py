@@ -81,6 +81,11 @@ class ModelSpec:
             )
 
 
+def stands_on_swin(spec: ModelSpec) -> bool:
+    """Whether the model's backbone is one of ours."""
+    return isinstance(spec.config.backbone, BackboneConfig)
+
+
 def swin_config(spec: ModelSpec) -> BackboneConfig:
     """Return the configuration of the Swin backbone inside a model.
 

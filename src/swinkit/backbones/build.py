@@ -66,7 +66,7 @@ def build_backbone(
 
 
 Trunk = SwinTransformer | SwinMixer | TimmBackbone | DeitPyramid
-"""Whatever gives a list of (B, C_i, H_i, W_i) maps, fine to coarse, and says so in `channels` and `strides`."""
+"""Whatever gives a list of (B, C_i, H_i, W_i) maps, fine to coarse; `channels` and `strides` say which."""
 
 
 def build_trunk(
@@ -80,9 +80,7 @@ def build_trunk(
         pretrained: start a timm model from timm's weights; ours are filled by `swinkit.weights`.
     """
     if isinstance(config, TimmConfig):
-        return TimmBackbone(
-            config.name, config.out_indices, in_chans=config.in_chans, pretrained=pretrained
-        )
+        return TimmBackbone(config.name, config.out_indices, in_chans=config.in_chans, pretrained=pretrained)
     if isinstance(config, DeitPyramidConfig):
         return DeitPyramid(
             config.name,

@@ -19,7 +19,7 @@ class InferenceConfig:
     """How pictures of any size become masks.
 
     Attributes:
-        mode: whole: one pass over the picture; slide: crops of `crop` pixels every `stride`, overlaps averaged.
+        mode: whole: one pass over the picture; slide: crops every `stride` pixels, overlaps averaged.
         crop: (height, width) in pixels of a crop, also of the tiles that large pictures are cut into.
         stride: (rows, columns) in pixels from one crop to the next.
         short_side: pictures are resized, keeping their shape, until this is their shorter side; None: not.
@@ -81,7 +81,7 @@ class SegmenterConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.num_classes < IGNORE:
             raise InputError(
-                f"a segmentation model has 2 to {IGNORE - 1} classes, since masks are 8-bit pictures in which "
+                f"a segmentation model has 2 to {IGNORE - 1} classes, since masks have 8 bits and in them "
                 f"{IGNORE} means ignore; got {self.num_classes}."
             )
         if self.palette and len(self.palette) != self.num_classes:

@@ -3,6 +3,7 @@
 Legend: B pictures, C channels, K classes, H W rows and columns of a map.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -80,7 +81,7 @@ class FcnHead(nn.Module):
         super().__init__()
         widths = [in_channels] + [channels] * convs
         self.convs = nn.ModuleList(
-            ConvNormAct(before, after, 3) for before, after in zip(widths, widths[1:], strict=False)
+            ConvNormAct(before, after, 3) for before, after in itertools.pairwise(widths)
         )
         self.dropout = nn.Dropout2d(dropout)
         self.classify = _classifier(widths[-1], num_classes)
@@ -107,7 +108,7 @@ class ConvNormAct(nn.Module):
 
 
 def resize(x_BCHW: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate a map bilinearly to (rows, columns), corners not aligned; as it is when it has that size."""
+    """Interpolate a map bilinearly to (rows, columns), corners not aligned, unless it has that size."""
     if tuple(x_BCHW.shape[2:]) == tuple(size):
         return x_BCHW
     return F.interpolate(x_BCHW, size=tuple(size), mode="bilinear", align_corners=False)

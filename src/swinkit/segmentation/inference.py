@@ -3,6 +3,7 @@
 Legend: B pictures, K classes, H W rows and columns in pixels.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -37,8 +38,10 @@ def probabilities(model: Model, images_BCHW: Tensor, size: Pair, config: Inferen
     total: Tensor | None = None
     for scale in config.scales:
         # Rounded half up, as the published code rounds.
-        scaled = images_BCHW if scale == 1 else resize(
-            images_BCHW, (int(height * scale + 0.5), int(width * scale + 0.5))
+        scaled = (
+            images_BCHW
+            if scale == 1
+            else resize(images_BCHW, (int(height * scale + 0.5), int(width * scale + 0.5)))
         )
         for mirrored in (False, True) if config.flip else (False,):
             seen = scaled.flip(3) if mirrored else scaled
@@ -89,7 +92,7 @@ def mask_by_tiles(
     mask_HW = torch.empty(size, dtype=torch.uint8)
     vertical = list(_shares(size[0], config.crop[0], config.stride[0]))
     horizontal = list(_shares(size[1], config.crop[1], config.stride[1]))
-    several = len(config.scales) > 1 or config.flip or config.scales[0] != 1
+    several = len(config.scales) > 1 or config.flip or config.scales != (1.0,)
     done = 0
     for rows, kept_rows in vertical:
         for columns, kept_columns in horizontal:
@@ -147,6 +150,6 @@ def _spans(length: int, crop: int, stride: int) -> Iterator[slice]:
 def _shares(length: int, crop: int, stride: int) -> Iterator[tuple[slice, slice]]:
     """Each crop with the part of it that is its own: neighbours meet in the middle of their overlap."""
     spans = list(_spans(length, crop, stride))
-    edges = [0] + [(a.stop + b.start) // 2 for a, b in zip(spans, spans[1:], strict=False)] + [length]
-    for span, start, stop in zip(spans, edges, edges[1:], strict=False):
+    edges = [0] + [(a.stop + b.start) // 2 for a, b in itertools.pairwise(spans)] + [length]
+    for span, start, stop in zip(spans, edges[:-1], edges[1:], strict=True):
         yield span, slice(start, stop)

@@ -42,8 +42,8 @@ class Segmenter(nn.Module):
         super().__init__()
         if backbone.config != config.backbone or (spec is not None and spec.config != config):
             raise InputError(
-                f"backbone, config and spec describe different models: the backbone is {backbone.config}, the "
-                f"config's {config.backbone}."
+                f"backbone, config and spec describe different models: the backbone is {backbone.config}, "
+                f"the config's {config.backbone}."
             )
         self.spec = ModelSpec(config=config) if spec is None else spec
         self.auxiliary_index = config.auxiliary_index

@@ -130,7 +130,7 @@ def _segmenter(ours: State, backbone: BackboneConfig, name: str) -> ModelSpec:
     scales = SegmenterConfig().pool_scales
     if pools != len(scales):
         raise InputError(
-            f"the file has {pools} pooling scales and does not say which: known is {scales} of the published models."
+            f"the file has {pools} pooling scales and does not say which: published are {scales}."
         )
     auxiliary = ours.get("auxiliary_head.convs.0.conv.weight")
     widths = [backbone.embed_dim * 2**stage for stage in backbone.out_indices]
