@@ -16,7 +16,7 @@ MAX_LINES = 450
 
 CORE = {"errors", "files"}
 """Base of the house: everyone may use these."""
-TASKS = {"classification", "backbones"}
+TASKS = {"classification", "segmentation", "backbones"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -26,14 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "backbones": CORE | {"ops", "layers"},
     "spec": CORE | TASKS,
     "classification": CORE | TASKS | {"ops", "layers", "spec"},
+    "segmentation": CORE | TASKS | {"ops", "layers", "spec"},
+    "build": CORE | TASKS | {"ops", "spec"},
     "data": CORE | {"spec"},
-    "weights": CORE | TASKS | {"ops", "layers", "spec"},
+    "weights": CORE | TASKS | {"build", "ops", "layers", "spec"},
     "evaluate": CORE | TASKS | {"ops", "layers", "spec", "data"},
     "viz": CORE | {"ops", "evaluate", "data", "spec"},
 }
 """Room -> rooms it may import, for the lower storeys (ARCHITECTURE.md, "Rooms")."""
 
-STOREYS = ["models", "predictor", "train", "recipes", "cli"]
+STOREYS = ["models", "models_segmentation", "predictor", "train", "recipes", "cli"]
 """The upper storeys: each may import everything in ALLOWED and the storeys before it."""
 for _room in STOREYS:
     ALLOWED[_room] = set(ALLOWED) | {_room}

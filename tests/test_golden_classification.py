@@ -13,6 +13,7 @@ from golden_cases import Case, assert_close, assert_gradients, cases, meta_state
 from swinkit.backbones.cost import count_flops
 from swinkit.backbones.pyramid import Pyramid, Stage
 from swinkit.classification import Classifier, build_classifier
+from swinkit.spec import swin_config
 from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 from swinkit.weights.models import Checkpoint, build
 
@@ -117,7 +118,7 @@ def test_flops_are_those_the_published_code_counts(golden_dir: Path) -> None:
     for name in _key_names():
         state, _ = meta_state(golden_dir / "keys" / f"{name}.json")
         spec = infer_spec(state)
-        ours = count_flops(spec.config.backbone, num_classes=spec.config.num_classes)
+        ours = count_flops(swin_config(spec), num_classes=spec.config.num_classes)
         assert ours == pytest.approx(published[name]["flops"], rel=0.02), name
 
 

@@ -10,16 +10,26 @@ from swinkit.errors import InputError
 
 if TYPE_CHECKING:
     from swinkit.models import create_backbone, create_model
+    from swinkit.models_segmentation import create_segmenter
     from swinkit.predictor import Predictor
     from swinkit.weights import load
 
 __version__ = "0.1.0"
 
-__all__ = ["InputError", "Predictor", "__version__", "create_backbone", "create_model", "load"]
+__all__ = [
+    "InputError",
+    "Predictor",
+    "__version__",
+    "create_backbone",
+    "create_model",
+    "create_segmenter",
+    "load",
+]
 
 _HOMES = {
     "create_backbone": "swinkit.models",
     "create_model": "swinkit.models",
+    "create_segmenter": "swinkit.models_segmentation",
     "Predictor": "swinkit.predictor",
     "load": "swinkit.weights",
 }

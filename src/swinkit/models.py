@@ -11,7 +11,7 @@ from swinkit.classification import Classifier, build_classifier
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 from swinkit.ops.windows import Pair, WindowPolicy, to_pair
-from swinkit.spec import IMAGENET_MEAN, IMAGENET_STD, ClassifierConfig, ModelSpec, Preprocess
+from swinkit.spec import IMAGENET_MEAN, IMAGENET_STD, ClassifierConfig, ModelSpec, Preprocess, swin_config
 from swinkit.weights import catalog
 from swinkit.weights.load import load_weights
 from swinkit.weights.models import Checkpoint, read_checkpoint
@@ -69,11 +69,11 @@ def create_model(
     Raises:
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
-    config = _resolve(name, pretrained)
+    config = resolve_backbone(name, pretrained)
     checkpoint = _read(name, pretrained)
     published = checkpoint.spec if checkpoint is not None else None
     if window_policy is None and published is not None:
-        window_policy = published.config.backbone.window_policy
+        window_policy = swin_config(published).window_policy
     config = _override(
         config,
         img_size=img_size,
@@ -139,7 +139,7 @@ def create_backbone(
     Raises:
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
-    config = _resolve(name, pretrained)
+    config = resolve_backbone(name, pretrained)
     checkpoint = _read(name, pretrained)
     config = _override(
         config,
@@ -163,7 +163,7 @@ def create_backbone(
     return model
 
 
-def _resolve(name: Name, pretrained: bool | str | os.PathLike[str]) -> BackboneConfig:
+def resolve_backbone(name: Name, pretrained: bool | str | os.PathLike[str]) -> BackboneConfig:
     """Configuration of a variant, or of the variant that a published name is of."""
     if isinstance(name, BackboneConfig):
         if pretrained is True:

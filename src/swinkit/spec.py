@@ -6,8 +6,15 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig
+from swinkit.backbones.config import (
+    BackboneConfig,
+    DeitPyramidConfig,
+    SwinConfig,
+    SwinMixerConfig,
+    TimmConfig,
+)
 from swinkit.errors import InputError
+from swinkit.segmentation.config import SegmenterConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,6 +53,10 @@ class ClassifierConfig:
     num_classes: int = 1000
 
 
+TaskConfig = ClassifierConfig | SegmenterConfig
+"""One a task; every one has `backbone` and `num_classes`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A task model: what it is called, its configuration, its classes and its input.
@@ -58,7 +69,7 @@ class ModelSpec:
     """
 
     name: str = ""
-    config: ClassifierConfig = field(default_factory=ClassifierConfig)
+    config: TaskConfig = field(default_factory=ClassifierConfig)
     class_names: tuple[str, ...] = ()
     preprocess: Preprocess = field(default_factory=Preprocess)
 
@@ -70,10 +81,30 @@ class ModelSpec:
             )
 
 
+def stands_on_swin(spec: ModelSpec) -> bool:
+    """Whether the model's backbone is one of ours."""
+    return isinstance(spec.config.backbone, BackboneConfig)
+
+
+def swin_config(spec: ModelSpec) -> BackboneConfig:
+    """Return the configuration of the Swin backbone inside a model.
+
+    Raises:
+        InputError: the model stands on another backbone.
+    """
+    config = spec.config.backbone
+    if not isinstance(config, BackboneConfig):
+        raise InputError(f"this needs a Swin backbone; the model stands on {config.name}.")
+    return config
+
+
 _TAGGED = {
     "swin": SwinConfig,
     "swin_mixer": SwinMixerConfig,
+    "timm": TimmConfig,
+    "deit_pyramid": DeitPyramidConfig,
     "classifier": ClassifierConfig,
+    "segmenter": SegmenterConfig,
     "model": ModelSpec,
 }
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""

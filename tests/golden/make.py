@@ -56,6 +56,7 @@ def main(official: Path, golden: Path) -> None:
         make_classifier(name, cls, config, official)
     for name in DENSE:
         thin_dense(name, golden / name)
+    thin_upernet("upernet", golden / "upernet")
 
 
 def make_classifier(name: str, cls: str, config: dict[str, Any], official: Path) -> None:
@@ -94,6 +95,18 @@ def thin_dense(name: str, full: Path) -> None:
     window."""
     io = load_file(full / "io.safetensors")
     kept = {key: value[:1] for key, value in io.items() if key == "image" or key.startswith("stage")}
+    weights = load_file(full / "weights.safetensors")
+    learnt = {key: value for key, value in weights.items() if not key.endswith("relative_position_index")}
+    write(name, json.loads((full / "case.json").read_text()), learnt, kept)
+
+
+def thin_upernet(name: str, full: Path) -> None:
+    """Keep the first picture, every fourth pixel of the large maps, without the losses, which are of two."""
+    io = load_file(full / "io.safetensors")
+    kept = {key: io[key][:1] for key in ("image", "decode_logits", "auxiliary_logits")}
+    for key in ("logits", "slide_logits", "multi_scale_flip_probabilities"):
+        kept[key] = io[key][:1, :, ::4, ::4]
+    kept["every"] = torch.tensor(4)
     weights = load_file(full / "weights.safetensors")
     learnt = {key: value for key, value in weights.items() if not key.endswith("relative_position_index")}
     write(name, json.loads((full / "case.json").read_text()), learnt, kept)

@@ -12,7 +12,7 @@ from swinkit.backbones import build_backbone
 from swinkit.backbones.config import SwinConfig, SwinMixerConfig
 from swinkit.classification import Classifier, build_classifier
 from swinkit.ops.windows import expand_bias
-from swinkit.spec import ClassifierConfig, ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec, swin_config
 from swinkit.weights import infer_spec, load_weights
 from swinkit.weights.adapters import from_swinkit
 from swinkit.weights.classes import imagenet_names, rows_of_1k_in_22k
@@ -213,12 +213,12 @@ def test_official_files_tell_the_whole_configuration(config: SwinConfig | SwinMi
     model = _model(config)
     fmt = "official" if isinstance(config, SwinConfig) else "official_mlp"
     spec = infer_spec(from_swinkit(model.state_dict(), fmt, model.spec))
-    wanted = dataclasses.replace(config, drop_path_rate=spec.config.backbone.drop_path_rate)
+    wanted = dataclasses.replace(config, drop_path_rate=swin_config(spec).drop_path_rate)
     if isinstance(
         config, SwinMixerConfig
     ):  # nothing in its file tells the size; one window on the last stage
-        wanted = dataclasses.replace(wanted, img_size=spec.config.backbone.img_size)
-    assert spec.config.backbone == wanted
+        wanted = dataclasses.replace(wanted, img_size=swin_config(spec).img_size)
+    assert swin_config(spec) == wanted
     assert spec.config.num_classes == 3
 
 

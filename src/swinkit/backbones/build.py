@@ -2,9 +2,18 @@
 
 from typing import overload
 
-from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig
+from swinkit.backbones.config import (
+    BackboneConfig,
+    DeitPyramidConfig,
+    SwinConfig,
+    SwinMixerConfig,
+    TimmConfig,
+    TrunkConfig,
+)
+from swinkit.backbones.deit_pyramid import DeitPyramid
 from swinkit.backbones.swin import SwinTransformer
 from swinkit.backbones.swin_mixer import SwinMixer
+from swinkit.backbones.timm_adapter import TimmBackbone
 from swinkit.ops.window_attention import Implementation
 
 
@@ -54,3 +63,29 @@ def build_backbone(
         out_indices=config.out_indices,
         attention_impl=attention_impl,
     )
+
+
+Trunk = SwinTransformer | SwinMixer | TimmBackbone | DeitPyramid
+"""Whatever gives a list of (B, C_i, H_i, W_i) maps, fine to coarse; `channels` and `strides` say which."""
+
+
+def build_trunk(
+    config: TrunkConfig, *, attention_impl: Implementation = "auto", pretrained: bool = False
+) -> Trunk:
+    """Build the pyramid that a dense task stands on.
+
+    Args:
+        config: of our backbones, a timm model or the DeiT pyramid.
+        attention_impl: implementation of window attention, for ours.
+        pretrained: start a timm model from timm's weights; ours are filled by `swinkit.weights`.
+    """
+    if isinstance(config, TimmConfig):
+        return TimmBackbone(config.name, config.out_indices, in_chans=config.in_chans, pretrained=pretrained)
+    if isinstance(config, DeitPyramidConfig):
+        return DeitPyramid(
+            config.name,
+            img_size=config.img_size,
+            drop_path_rate=config.drop_path_rate,
+            pretrained=pretrained,
+        )
+    return build_backbone(config, attention_impl=attention_impl)

@@ -103,6 +103,41 @@ class SwinMixerConfig:
 BackboneConfig = SwinConfig | SwinMixerConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    """Any timm model that gives a feature pyramid: the paper's ResNet and ResNeXt comparisons.
+
+    Attributes:
+        name: timm's name, such as "resnet101".
+        out_indices: which of the model's feature maps come out, as timm numbers them; the usual four strides
+            4, 8, 16, 32 are 1 to 4 of a ResNet.
+        in_chans: channels of the input picture.
+    """
+
+    name: str = "resnet50"
+    out_indices: tuple[int, ...] = (1, 2, 3, 4)
+    in_chans: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeitPyramidConfig:
+    """A plain vision transformer with a pyramid made by deconvolution (section 4.2, Table 3).
+
+    Attributes:
+        name: timm's name of the transformer.
+        img_size: (height, width) in pixels its position embedding is laid out for.
+        drop_path_rate: stochastic depth of the last block.
+    """
+
+    name: str = "deit_small_patch16_224"
+    img_size: Pair = (224, 224)
+    drop_path_rate: float = 0.1
+
+
+TrunkConfig = SwinConfig | SwinMixerConfig | TimmConfig | DeitPyramidConfig
+"""Whatever a dense task can stand on."""
+
+
 def check_stages(
     embed_dim: int, depths: tuple[int, ...], num_heads: tuple[int, ...], out_indices: tuple[int, ...]
 ) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from swinkit.backbones import SwinMixer, SwinTransformer, build_backbone
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
-from swinkit.spec import ClassifierConfig, ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec, swin_config
 
 
 class Classifier(nn.Module):
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
 
 def build_classifier(spec: ModelSpec, *, attention_impl: Implementation = "auto") -> Classifier:
     """Build the classifier that `spec` describes, with random weights."""
-    backbone = build_backbone(spec.config.backbone, attention_impl=attention_impl)
+    backbone = build_backbone(swin_config(spec), attention_impl=attention_impl)
     return Classifier(backbone, spec.config.num_classes, spec=spec)
 
 

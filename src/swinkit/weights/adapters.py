@@ -5,8 +5,8 @@ import torch
 from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import fit_shift, fit_window, relative_position_index, to_pair
-from swinkit.spec import ModelSpec
-from swinkit.weights.formats import FORMATS, Format, State
+from swinkit.spec import ModelSpec, swin_config
+from swinkit.weights.formats import FORMATS, HEADS, Format, State
 from swinkit.weights.formats.rules import translate
 from swinkit.weights.infer import infer_spec, positions_grid, window_of_table
 from swinkit.weights.naming import listed, rename
@@ -37,7 +37,7 @@ def to_swinkit(state: State, fmt: str, spec: ModelSpec | None = None) -> State:
         renamed["absolute_pos_embed"] = positions.unflatten(1, grid)
     if form.part == "backbone" or (form.name == "swinkit" and not has_trunk_prefix(state)):
         return renamed
-    return {key if key.startswith("head.") else f"backbone.{key}": value for key, value in renamed.items()}
+    return {key if key.startswith(HEADS) else f"backbone.{key}": value for key, value in renamed.items()}
 
 
 def from_swinkit(state: State, fmt: str, spec: ModelSpec) -> State:
@@ -52,17 +52,15 @@ def from_swinkit(state: State, fmt: str, spec: ModelSpec) -> State:
     if form.name == "swinkit":
         return dict(state)
     _check_same_meaning(spec, form)
-    last = len(spec.config.backbone.depths) - 1
+    last = len(swin_config(spec).depths) - 1
     ready = form.outgoing(ours) if form.outgoing else ours
     names = {key: translate(key, form.rules, last=last, reverse=True) for key in ready}
     lost = [key for key, name in names.items() if name is None]
     if lost:
         raise InputError(f"the {form.title} format has no place for {listed(lost)}: choose another format.")
     prefix = form.prefix if form.writes_prefix else ""
-    head = translate("head.weight", form.rules, last=last, reverse=True) or ""
-    outside = head.removesuffix("weight")
     published = {
-        (name if outside and name.startswith(outside) else prefix + name): ready[key].contiguous()
+        (name if key.startswith(HEADS) else prefix + name): ready[key].contiguous()
         for key, name in names.items()
         if name is not None
     }
@@ -103,7 +101,7 @@ def _check_indices(state: State, renamed: State) -> None:
 def _check_same_meaning(spec: ModelSpec, form: Format) -> None:
     """Raise InputError where the other code would clamp or shift windows differently at the model's own
     size."""
-    config = spec.config.backbone
+    config = swin_config(spec)
     patch = to_pair(config.patch_size)
     rows, columns = -(-config.img_size[0] // patch[0]), -(-config.img_size[1] // patch[1])
     for stage, window in enumerate(stage_windows(config.window_size, len(config.depths))):

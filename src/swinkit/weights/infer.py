@@ -12,7 +12,8 @@ from swinkit.backbones import VARIANTS
 from swinkit.backbones.config import BackboneConfig, Position, SwinConfig, SwinMixerConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
-from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess
+from swinkit.segmentation.config import InferenceConfig, SegmenterConfig
+from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess, swin_config
 from swinkit.weights.formats import FORMATS, Format, State
 from swinkit.weights.naming import detect_format, rename
 
@@ -50,6 +51,8 @@ def infer_spec(state: State, name: str = "", *, like: BackboneConfig | None = No
     backbone = _backbone(ours, form, windows)
     size = _image_size(state, ours, backbone, windows, name)
     backbone = _simplest_window(replace(backbone, img_size=size), windows)
+    if "decode_head.classify.weight" in ours:
+        return _segmenter(ours, backbone, name)
     head = ours.get("head.weight")
     ratio = None if min(size) >= WHOLE_PICTURE_FROM else 0.875
     return ModelSpec(
@@ -69,7 +72,7 @@ def variant_name(config: BackboneConfig) -> str:
 
 def describe(spec: ModelSpec) -> str:
     """Say in a few words which model this is."""
-    config = spec.config.backbone
+    config = swin_config(spec)
     window = stage_windows(config.window_size, len(config.depths))[0]
     sizes = f"embed_dim {config.embed_dim}, depths {config.depths}, window {window[0]}x{window[1]}"
     name = (
@@ -109,8 +112,8 @@ def window_of_table(table: Tensor, index: Tensor | None = None, like: Pair | Non
 def positions_grid(spec: ModelSpec, tokens: int) -> Pair:
     """Return the (rows, columns) of an absolute embedding of `tokens` tokens for a model of this image
     size."""
-    patch = to_pair(spec.config.backbone.patch_size)
-    height, width = spec.config.backbone.img_size
+    patch = to_pair(swin_config(spec).patch_size)
+    height, width = swin_config(spec).img_size
     grid = (height // patch[0], width // patch[1])
     side = math.isqrt(tokens)
     if grid[0] * grid[1] != tokens:
@@ -118,6 +121,39 @@ def positions_grid(spec: ModelSpec, tokens: int) -> Pair:
     if grid[0] * grid[1] != tokens:
         raise InputError(f"absolute_pos_embed has {tokens} tokens, which is not the map of a square picture.")
     return grid
+
+
+def _segmenter(ours: State, backbone: BackboneConfig, name: str) -> ModelSpec:
+    """The UperNet of these tensors. Published ones were tested with the shorter side at the crop's size."""
+    fuse = ours["decode_head.fuse.conv.weight"]
+    pools = _count(ours, r"decode_head\.pools\.(\d+)\.")
+    scales = SegmenterConfig().pool_scales
+    if pools != len(scales):
+        raise InputError(
+            f"the file has {pools} pooling scales and does not say which: published are {scales}."
+        )
+    auxiliary = ours.get("auxiliary_head.convs.0.conv.weight")
+    widths = [backbone.embed_dim * 2**stage for stage in backbone.out_indices]
+    sized = re.search(r"(\d{3})x(\d{3})", name)
+    crop = (int(sized[1]), int(sized[2])) if sized else (512, 512)
+    return ModelSpec(
+        name=f"upernet_{variant_name(backbone)}" if variant_name(backbone) else "",
+        config=SegmenterConfig(
+            backbone=backbone,
+            num_classes=ours["decode_head.classify.weight"].shape[0],
+            channels=fuse.shape[0],
+            auxiliary_channels=0 if auxiliary is None else auxiliary.shape[0],
+            auxiliary_convs=max(1, _count(ours, r"auxiliary_head\.convs\.(\d+)\.")),
+            auxiliary_index=2 if auxiliary is None else widths.index(auxiliary.shape[1]),
+            inference=InferenceConfig(
+                crop=crop,
+                stride=(crop[0] * 2 // 3, crop[1] * 2 // 3),
+                short_side=min(crop),
+                long_side=4 * min(crop),
+            ),
+        ),
+        preprocess=Preprocess(size=crop, crop_ratio=None),
+    )
 
 
 def _sizes(config: BackboneConfig) -> tuple[object, ...]:

@@ -24,11 +24,15 @@ METADATA_KEY = "swinkit"
 """Metadata entry of a safetensors file, or top-level entry of a torch file, with the specification as
 JSON."""
 
+CLASSES_KEY = "classes"
+"""Metadata entry with the class names, as a JSON list, that a training program wrote beside the tensors."""
+
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """What a run folder or a downloaded model folder may hold, the preferred first."""
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "module", "net")
 """Entries under which training programs keep the tensors."""
+_HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
 _PREFIXES = ("module.", "model.")
 """What wrappers put before every key."""
 
@@ -71,6 +75,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
         return _read_safetensors(path)
     content = _read_torch(path)
     metadata = {METADATA_KEY: content[METADATA_KEY]} if isinstance(content.get(METADATA_KEY), str) else {}
+    names = _class_names(content.get("meta"))
+    if names:
+        metadata[CLASSES_KEY] = json.dumps(names)
     return _strip(_unwrap(content, path)), metadata
 
 
@@ -154,7 +161,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _harmless() -> list[Any]:
     """Classes often found beside the weights that only hold data; everything else is refused.
 
-    Configuration nodes of the official training code come out as plain ordered dictionaries.
+    Configuration nodes of the official training code, and the loss curves that mmengine keeps, come out as
+    plain ordered dictionaries.
     """
     scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     makers = [
@@ -163,7 +171,15 @@ def _harmless() -> list[Any]:
         for make, name in ((scalar, "scalar"), (reconstruct, "_reconstruct"))
     ]
     types = {type(np.dtype(code)) for code in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")}
-    return [*makers, *types, np.ndarray, np.dtype, Namespace, (OrderedDict, "yacs.config.CfgNode")]
+    return [
+        *makers,
+        *types,
+        np.ndarray,
+        np.dtype,
+        Namespace,
+        (OrderedDict, "yacs.config.CfgNode"),
+        (OrderedDict, _HISTORY),
+    ]
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
@@ -189,6 +205,15 @@ def _read_torch(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a checkpoint: named tensors.")
     return content
+
+
+def _class_names(meta: Any) -> list[str]:
+    """Class names that mmsegmentation and mmdetection keep: meta.CLASSES, or meta.dataset_meta.classes."""
+    if not isinstance(meta, dict):
+        return []
+    inner = meta.get("dataset_meta")
+    names = meta.get("CLASSES") or (inner.get("classes") if isinstance(inner, dict) else None)
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
 
 
 def _explain(path: Path, message: str) -> str:

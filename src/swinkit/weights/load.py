@@ -9,15 +9,17 @@ from swinkit.backbones.config import BackboneConfig, stage_windows
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
-from swinkit.spec import ClassifierConfig, ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec, stands_on_swin, swin_config
 from swinkit.weights.adapters import has_trunk_prefix, original_name, to_swinkit
 from swinkit.weights.classes import IMAGENET_1K, IMAGENET_22K, rows_of_1k_in_22k
-from swinkit.weights.formats import FORMATS, State
+from swinkit.weights.formats import FORMATS, HEADS, State
 from swinkit.weights.infer import describe, infer_spec
 from swinkit.weights.naming import detect_format, listed, outside_backbone
 from swinkit.weights.resize import adapt_input_channels, resize_bias_table, resize_positions
 
 _TABLE = "relative_position_bias_table"
+_CLASSIFIERS = ("head", "decode_head.classify", "auxiliary_head.classify")
+"""Layers with one output a class."""
 _STEM = "patch_embed.proj.weight"
 
 
@@ -66,6 +68,8 @@ def load_weights(
         InputError: any other key that is missing, unexpected or of another shape; or a head of other classes
             without `replace_head`.
     """
+    if spec is not None and not stands_on_swin(spec):
+        return _copy_as_is(model, state, spec)
     config = _config_of(model)
     fmt = detect_format(state)
     if spec is None:
@@ -76,7 +80,7 @@ def load_weights(
     weights = _align(to_swinkit(state, fmt, spec), target, report)
     _fit_head(weights, target, report, replace_head=replace_head)
     for key in [key for key in weights if key in target and weights[key].shape != target[key].shape]:
-        fitted = _fit(key, weights[key], target[key], spec.config.backbone, config)
+        fitted = _fit(key, weights[key], target[key], swin_config(spec), config)
         if fitted is not None:
             weights[key] = fitted
             report.resized.append(key)
@@ -104,7 +108,7 @@ def _align(weights: State, target: State, report: LoadReport) -> State:
         report.unused += [key for key in weights if key.startswith("backbone.norms.") and key not in target]
     if given and not wanted:  # a classifier into a backbone
         weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
-        report.unused += [key for key in weights if key.startswith("head.")]
+        report.unused += [key for key in weights if key.startswith(HEADS)]
         report.unused += [key for key in weights if key.startswith("norms.") and key not in target]
         report.fresh += [key for key in target if key.startswith("norms.") and key not in weights]
     return {key: value for key, value in weights.items() if key not in report.unused}
@@ -112,6 +116,8 @@ def _align(weights: State, target: State, report: LoadReport) -> State:
 
 def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head: bool) -> None:
     """Drop, select or refuse a head of other classes than the model's."""
+    for layer in _CLASSIFIERS[1:]:
+        _drop_layer(layer, weights, target, report, replace_head=replace_head)
     head, wanted = weights.get("head.weight"), target.get("head.weight")
     if head is None and replace_head:
         report.fresh += [key for key in target if key.startswith("head.")]
@@ -126,6 +132,29 @@ def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head
             report.unused.append(key)
             report.fresh += [key] if key in target else []
             del weights[key]
+
+
+def _drop_layer(layer: str, weights: State, target: State, report: LoadReport, *, replace_head: bool) -> None:
+    """Leave out a segmenter's classifier of other classes, where the model may have its own."""
+    given, wanted = weights.get(f"{layer}.weight"), target.get(f"{layer}.weight")
+    if not replace_head or given is None or wanted is None or given.shape == wanted.shape:
+        return
+    for key in (f"{layer}.weight", f"{layer}.bias"):
+        report.unused.append(key)
+        report.fresh.append(key)
+        del weights[key]
+
+
+def _copy_as_is(model: nn.Module, state: State, spec: ModelSpec) -> LoadReport:
+    """Fill a model on a backbone of timm's from our own file: the keys are the model's own."""
+    target = model.state_dict()
+    troubled = sorted(set(target) ^ set(state)) or [
+        key for key in target if target[key].shape != state[key].shape
+    ]
+    if troubled:
+        raise InputError(f"the weights do not fit the model: {listed(troubled)} differ.")
+    model.load_state_dict(state, strict=True)
+    return LoadReport("swinkit", spec)
 
 
 def _fit(key: str, value: Tensor, wanted: Tensor, old: BackboneConfig, new: BackboneConfig) -> Tensor | None:
@@ -160,13 +189,13 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
     troubled = missing + unexpected + differing
     if not troubled:
         return
-    if all(key.startswith("head.") for key in troubled):
+    if all(key.rpartition(".")[0] in _CLASSIFIERS for key in troubled):
         got, wanted = _head_words(weights), _head_words(target)
         raise InputError(
             f"the file has {got}, the model {wanted}: ask for the file's num_classes, or let "
             "create_model(pretrained=..., num_classes=...) give the model a new head."
         )
-    last = len(report.spec.config.backbone.depths) - 1
+    last = len(swin_config(report.spec).depths) - 1
 
     def theirs(keys: list[str]) -> str:
         return listed([original_name(key, report.format, last) for key in keys])
@@ -187,7 +216,8 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
 
 
 def _classes(state: State) -> int:
-    return state["head.weight"].shape[0] if "head.weight" in state else 0
+    heads = (state[f"{layer}.weight"] for layer in _CLASSIFIERS if f"{layer}.weight" in state)
+    return next((head.shape[0] for head in heads), 0)
 
 
 def _head_words(state: State) -> str:

@@ -2,24 +2,34 @@
 
 import dataclasses
 import difflib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from swinkit.backbones import VARIANTS, build_backbone
-from swinkit.classification import build_classifier
+from swinkit.build import build_model
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
-from swinkit.spec import ModelSpec
+from swinkit.spec import ModelSpec, stands_on_swin, swin_config
 from swinkit.weights import catalog
 from swinkit.weights.adapters import from_swinkit, has_trunk_prefix
 from swinkit.weights.classes import IMAGENET_1K, imagenet_names
 from swinkit.weights.download import fetch
 from swinkit.weights.formats import FORMATS, State
 from swinkit.weights.infer import infer_spec
-from swinkit.weights.io import find_file, read_spec, read_state_dict, spec_of, write_safetensors, write_torch
+from swinkit.weights.io import (
+    CLASSES_KEY,
+    find_file,
+    read_spec,
+    read_state_dict,
+    spec_of,
+    write_safetensors,
+    write_torch,
+)
 from swinkit.weights.load import load_weights
 from swinkit.weights.naming import detect_format, listed, outside_backbone
 
@@ -55,8 +65,10 @@ def read_checkpoint(path_or_name: str | os.PathLike[str]) -> Checkpoint:
     path, entry = _locate(path_or_name)
     state, metadata = read_state_dict(path)
     try:
-        fmt = detect_format(state)
-        spec = read_spec(metadata) or _published(infer_spec(state, path.stem), entry)
+        spec = read_spec(metadata)
+        # Only our own files tell of a backbone of timm's, and only by their description.
+        fmt = "swinkit" if spec is not None and not stands_on_swin(spec) else detect_format(state)
+        spec = spec or _named(_published(infer_spec(state, path.stem), entry), metadata)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Checkpoint(path, state, fmt, spec)
@@ -77,7 +89,7 @@ def load(
         attention_impl: see `swinkit.ops.window_attention`.
 
     Returns:
-        A `Classifier`, or a backbone for files that hold only that; its `spec` says what it is.
+        A `Classifier` or a `Segmenter`, or a backbone where there is only that; its `spec` says what it is.
 
     Raises:
         InputError: nothing there, not readable, or keys that are left over or missing.
@@ -98,14 +110,16 @@ def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") ->
     that."""
     spec = checkpoint.spec
     if is_backbone(checkpoint.state, checkpoint.format):
-        model = build_backbone(spec.config.backbone, attention_impl=attention_impl)
+        model = build_backbone(swin_config(spec), attention_impl=attention_impl)
         vars(model)["spec"] = spec  # nn.Module types its attributes as tensors and modules only
         return model
-    if checkpoint.format != "swinkit":  # a published classifier norms only its last stage
-        last = (len(spec.config.backbone.depths) - 1,)
-        backbone = dataclasses.replace(spec.config.backbone, out_indices=last)
+    if (
+        FORMATS[checkpoint.format].part == "classifier" and checkpoint.format != "swinkit"
+    ):  # a published classifier norms only its last stage
+        last = (len(swin_config(spec).depths) - 1,)
+        backbone = dataclasses.replace(swin_config(spec), out_indices=last)
         spec = dataclasses.replace(spec, config=dataclasses.replace(spec.config, backbone=backbone))
-    return build_classifier(spec, attention_impl=attention_impl)
+    return build_model(spec, attention_impl=attention_impl)
 
 
 def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str = "swinkit") -> None:
@@ -154,6 +168,13 @@ def _locate(path_or_name: str | os.PathLike[str]) -> tuple[Path, catalog.Entry |
         else "give a checkpoint, a run folder or a published name."
     )
     raise InputError(f"no file and no published checkpoint {str(path_or_name)!r}: {hint}")
+
+
+def _named(spec: ModelSpec, metadata: Mapping[str, str]) -> ModelSpec:
+    """Add the class names that a training program wrote into the file."""
+    names = json.loads(metadata.get(CLASSES_KEY, "[]"))
+    fits = len(names) == spec.config.num_classes and not spec.class_names
+    return dataclasses.replace(spec, class_names=tuple(map(str, names))) if fits else spec
 
 
 def _published(spec: ModelSpec, entry: catalog.Entry | None) -> ModelSpec:

@@ -12,6 +12,9 @@ from swinkit.weights.formats.rules import Rule
 
 State = dict[str, Tensor]
 
+HEADS = ("head.", "decode_head.", "auxiliary_head.")
+"""How our keys outside the trunk start; all others have `backbone.` before them in a whole model."""
+
 BLOCK_LEAVES = ("norm1.{p}", "attn.qkv.{p}", "attn.proj.{p}", "norm2.{p}", "mlp.fc1.{p}", "mlp.fc2.{p}")
 """Parameters of an attention block that most formats name as we do, beside the bias table."""
 
@@ -23,7 +26,8 @@ class Format:
     Attributes:
         name: what `swinkit info` and `swinkit convert --format` call it.
         title: the same for a person.
-        part: "classifier" (trunk, final norm, head) or "backbone" (trunk and a norm per output).
+        part: "classifier" (trunk, final norm, head), "backbone" (trunk and a norm per output) or
+            "segmenter" (a backbone and UperNet's heads).
         policy: what its code does on maps not larger than a window.
         marks: a key matching one of these regular expressions gives the format away,
         lacks: unless a key matches one of these.
@@ -38,7 +42,7 @@ class Format:
 
     name: str
     title: str
-    part: Literal["classifier", "backbone"]
+    part: Literal["classifier", "backbone", "segmenter"]
     policy: WindowPolicy
     marks: tuple[str, ...]
     rules: tuple[Rule, ...]

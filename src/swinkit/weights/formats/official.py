@@ -6,7 +6,7 @@ from torch import Tensor
 from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import fit_shift, fit_window, region_mask, relative_position_index, to_pair
-from swinkit.spec import ModelSpec
+from swinkit.spec import ModelSpec, swin_config
 from swinkit.weights.formats.base import Format, State, block_rules
 from swinkit.weights.formats.rules import Rule
 
@@ -37,7 +37,7 @@ MASK = r"layers\.\d+\.blocks\.\d+\.attn_mask"
 def _buffers(spec: ModelSpec) -> State:
     """relative_position_index of every block and attn_mask of every shifted one, as the official code saves
     them."""
-    config = spec.config.backbone
+    config = swin_config(spec)
     if not isinstance(config, SwinConfig):
         return {}
     patch = to_pair(config.patch_size)

@@ -1,6 +1,7 @@
 """Key names of a published format as a table of templates, readable in both directions.
 
-A template is a key with placeholders: `{i}` the stage, `{j}` the block, `{p}` "weight" or "bias". A stage
+A template is a key with placeholders: `{i}` the stage, `{j}` the block, `{p}` "weight" or "bias",
+`{n}` any tensor of a batch norm. A stage
 number may be scaled and shifted, as in `layers.{i-1}.downsample` or `features.{2i+1}`; `{last}` is the number
 of the last stage. Every key of a format is written out, so an unknown key is noticed instead of passed on.
 """
@@ -9,7 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_PLACEHOLDER = re.compile(r"\{(?P<scale>\d*)(?P<name>i|j|p|last)(?P<shift>[+-]\d+)?\}")
+_PLACEHOLDER = re.compile(r"\{(?P<scale>\d*)(?P<name>i|j|p|n|last)(?P<shift>[+-]\d+)?\}")
+
+_NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def _match(key: str, template: str, last: int) -> dict[str, int | str] | None:
     values: dict[str, int | str] = {}
     for hole, text in zip(_holes(template), found.groups(), strict=True):
         name = hole["name"]
-        if name == "p":
+        if name in ("p", "n"):
             values[name] = text
             continue
         number, rest = divmod(int(text) - int(hole["shift"] or 0), int(hole["scale"] or 1))
@@ -59,7 +62,7 @@ def _pattern(template: str, last: int) -> str:
     at = 0
     for hole in _PLACEHOLDER.finditer(template):
         parts.append(re.escape(template[at : hole.start()]))
-        parts.append({"p": "(weight|bias)", "last": str(last)}.get(hole["name"], r"(\d+)"))
+        parts.append({"p": "(weight|bias)", "n": _NORM, "last": str(last)}.get(hole["name"], r"(\d+)"))
         at = hole.end()
     return "".join(parts) + re.escape(template[at:])
 

@@ -2,6 +2,7 @@
 
 from swinkit.weights.formats.base import BLOCK_LEAVES, Format, block_rules
 from swinkit.weights.formats.rules import Rule
+from swinkit.weights.formats.segmentation import OUR_HEADS
 
 _LEAVES = (*BLOCK_LEAVES, "attn.relative_position_bias_table", "spatial_mlp.{p}")
 _SAME = (
@@ -23,6 +24,10 @@ SWINKIT = Format(
         r"stages\.\d+\.blocks\.\d+\.attn\.qkv\.weight",
         r"stages\.\d+\.blocks\.\d+\.spatial_mlp\.weight",
     ),
-    rules=(*(Rule(key, key) for key in _SAME), *block_rules("stages.{i}.blocks.{j}", _LEAVES)),
+    rules=(
+        *(Rule(key, key) for key in _SAME),
+        *block_rules("stages.{i}.blocks.{j}", _LEAVES),
+        *OUR_HEADS,
+    ),
     prefix="backbone.",
 )

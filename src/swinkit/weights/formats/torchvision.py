@@ -2,7 +2,7 @@
 
 from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.ops.windows import relative_position_index
-from swinkit.spec import ModelSpec
+from swinkit.spec import ModelSpec, swin_config
 from swinkit.weights.formats.base import Format, State
 from swinkit.weights.formats.official import INDEX
 from swinkit.weights.formats.rules import Rule
@@ -23,7 +23,7 @@ _LEAVES = {
 
 def _buffers(spec: ModelSpec) -> State:
     """The flattened relative_position_index of every block."""
-    config = spec.config.backbone
+    config = swin_config(spec)
     assert isinstance(config, SwinConfig)
     windows = stage_windows(config.window_size, len(config.depths))
     return {
