@@ -16,7 +16,7 @@ MAX_LINES = 450
 
 CORE = {"errors", "files"}
 """Base of the house: everyone may use these."""
-TASKS = {"classification", "segmentation", "backbones"}
+TASKS = {"classification", "detection", "segmentation", "backbones"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "backbones": CORE | {"ops", "layers"},
     "spec": CORE | TASKS,
     "classification": CORE | TASKS | {"ops", "layers", "spec"},
+    "detection": CORE | TASKS | {"ops", "layers", "spec"},
     "segmentation": CORE | TASKS | {"ops", "layers", "spec"},
     "build": CORE | TASKS | {"ops", "spec"},
     "data": CORE | {"spec"},

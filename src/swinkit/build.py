@@ -6,6 +6,8 @@ from typing import Any
 from torch import nn
 
 from swinkit.classification import build_classifier
+from swinkit.detection.config import DetectorConfig
+from swinkit.detection.two_stage import build_detector
 from swinkit.ops.window_attention import Implementation
 from swinkit.segmentation.config import SegmenterConfig
 from swinkit.segmentation.segmenter import build_segmenter
@@ -14,6 +16,7 @@ from swinkit.spec import ClassifierConfig, ModelSpec
 BUILDERS: dict[type, Callable[..., nn.Module]] = {
     ClassifierConfig: build_classifier,
     SegmenterConfig: build_segmenter,
+    DetectorConfig: build_detector,
 }
 """Configuration of a task -> builder (spec, attention_impl) -> model."""
 

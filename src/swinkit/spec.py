@@ -13,6 +13,7 @@ from swinkit.backbones.config import (
     SwinMixerConfig,
     TimmConfig,
 )
+from swinkit.detection.config import DetectorConfig, TwoStageConfig
 from swinkit.errors import InputError
 from swinkit.segmentation.config import SegmenterConfig
 
@@ -53,7 +54,7 @@ class ClassifierConfig:
     num_classes: int = 1000
 
 
-TaskConfig = ClassifierConfig | SegmenterConfig
+TaskConfig = ClassifierConfig | SegmenterConfig | DetectorConfig
 """One a task; every one has `backbone` and `num_classes`."""
 
 
@@ -105,6 +106,8 @@ _TAGGED = {
     "deit_pyramid": DeitPyramidConfig,
     "classifier": ClassifierConfig,
     "segmenter": SegmenterConfig,
+    "detector": DetectorConfig,
+    "two_stage": TwoStageConfig,
     "model": ModelSpec,
 }
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""

@@ -57,6 +57,7 @@ def main(official: Path, golden: Path) -> None:
     for name in DENSE:
         thin_dense(name, golden / name)
     thin_upernet("upernet", golden / "upernet")
+    thin_faster_rcnn("faster-rcnn", golden / "mask-rcnn")
 
 
 def make_classifier(name: str, cls: str, config: dict[str, Any], official: Path) -> None:
@@ -110,6 +111,27 @@ def thin_upernet(name: str, full: Path) -> None:
     weights = load_file(full / "weights.safetensors")
     learnt = {key: value for key, value in weights.items() if not key.endswith("relative_position_index")}
     write(name, json.loads((full / "case.json").read_text()), learnt, kept)
+
+
+def thin_faster_rcnn(name: str, full: Path) -> None:
+    """Keep the first picture of a Mask R-CNN without its mask branch and its losses, which are of two
+    pictures."""
+    case = json.loads((full / "case.json").read_text())
+    case["config"]["roi_head"]["mask_head"] = None
+    io = load_file(full / "io.safetensors")
+    first = io["stage_rois"][:, 0] == 0
+    kept = {key: io[key][first] for key in ("stage_rois", "stage0.cls", "stage0.bbox")}
+    kept |= {key: io[key][:1] for key in ("backbone.3", "neck.3", "neck.4", "rpn.cls.2", "rpn.bbox.3")}
+    kept |= {key: value for key, value in io.items() if key.startswith(("proposals.0.", "det.0."))}
+    del kept["det.0.masks"]
+    height, width = case["image_size"]
+    kept["unpadded"] = io["image"][:1, :, :height, :width]
+    learnt = {
+        key: value
+        for key, value in load_file(full / "weights.safetensors").items()
+        if not key.endswith("relative_position_index") and "mask_head" not in key
+    }
+    write(name, case, learnt, kept)
 
 
 def write(name: str, case: dict[str, Any], weights: dict[str, Tensor], io: dict[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from functools import cache
 from importlib.resources import files
 
 from torchvision.models import Swin_T_Weights
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
 
 IMAGENET_1K = 1000
 IMAGENET_22K = 21841
@@ -13,6 +14,13 @@ IMAGENET_22K = 21841
 def imagenet_names() -> tuple[str, ...]:
     """Names of ImageNet-1K's classes in the order of the published heads."""
     return tuple(Swin_T_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+@cache
+def coco_names() -> tuple[str, ...]:
+    """Names of COCO's 80 classes in the order of the published heads."""
+    names = FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
+    return tuple(name for name in names if name not in ("__background__", "N/A"))
 
 
 @cache

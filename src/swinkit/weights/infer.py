@@ -14,7 +14,9 @@ from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
 from swinkit.segmentation.config import InferenceConfig, SegmenterConfig
 from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess, swin_config
+from swinkit.weights.classes import coco_names
 from swinkit.weights.formats import FORMATS, Format, State
+from swinkit.weights.infer_detector import detector_name, infer_detector, is_detector
 from swinkit.weights.naming import detect_format, rename
 
 WHOLE_PICTURE_FROM = 384
@@ -53,6 +55,8 @@ def infer_spec(state: State, name: str = "", *, like: BackboneConfig | None = No
     backbone = _simplest_window(replace(backbone, img_size=size), windows)
     if "decode_head.classify.weight" in ours:
         return _segmenter(ours, backbone, name)
+    if is_detector(ours):
+        return _detector(ours, backbone, form)
     head = ours.get("head.weight")
     ratio = None if min(size) >= WHOLE_PICTURE_FROM else 0.875
     return ModelSpec(
@@ -153,6 +157,21 @@ def _segmenter(ours: State, backbone: BackboneConfig, name: str) -> ModelSpec:
             ),
         ),
         preprocess=Preprocess(size=crop, crop_ratio=None),
+    )
+
+
+def _detector(ours: State, backbone: BackboneConfig, form: Format) -> ModelSpec:
+    """The two-stage detector of these tensors; published ones of 80 classes are COCO's."""
+    config = infer_detector(ours, backbone)
+    names = coco_names()
+    published = form.name != "swinkit" and config.num_classes == len(names)
+    return ModelSpec(
+        name=detector_name(config, variant_name(backbone)),
+        config=config,
+        class_names=names if published else (),
+        preprocess=Preprocess(
+            size=(config.short_side, config.long_side), crop_ratio=None, interpolation="bilinear"
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Filling a model with weights, strictly: every key used, every parameter filled, or an error that names the
 keys."""
 
+import re
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -18,8 +19,12 @@ from swinkit.weights.naming import detect_format, listed, outside_backbone
 from swinkit.weights.resize import adapt_input_channels, resize_bias_table, resize_positions
 
 _TABLE = "relative_position_bias_table"
-_CLASSIFIERS = ("head", "decode_head.classify", "auxiliary_head.classify")
-"""Layers with one output a class."""
+_CLASSIFIERS = re.compile(
+    r"(head|decode_head\.classify|auxiliary_head\.classify|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits))"
+)
+"""Layers with outputs for each class."""
+_MASKS = re.compile(r"roi\.\d+\.mask\..*")
+"""Keys of the mask branch, which a detector may be given or may lose."""
 _STEM = "patch_embed.proj.weight"
 
 
@@ -54,7 +59,7 @@ def load_weights(
     """Copy weights of any known format into a classifier or a backbone.
 
     Tensors of another window, picture size or number of input channels are adapted (section 3.2). A backbone
-    takes a classifier's weights without its head; norms that a classifier does not have stay as they are.
+    takes a whole model's weights without its head; norms that a classifier does not have stay as they are.
 
     Args:
         model: a `Classifier` or a backbone of this library.
@@ -116,8 +121,11 @@ def _align(weights: State, target: State, report: LoadReport) -> State:
 
 def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head: bool) -> None:
     """Drop, select or refuse a head of other classes than the model's."""
-    for layer in _CLASSIFIERS[1:]:
+    layers = {key.rpartition(".")[0] for key in target if not key.startswith("head.")}
+    for layer in sorted(filter(_CLASSIFIERS.fullmatch, layers)):
         _drop_layer(layer, weights, target, report, replace_head=replace_head)
+    if replace_head:
+        _fit_masks(weights, target, report)
     head, wanted = weights.get("head.weight"), target.get("head.weight")
     if head is None and replace_head:
         report.fresh += [key for key in target if key.startswith("head.")]
@@ -143,6 +151,18 @@ def _drop_layer(layer: str, weights: State, target: State, report: LoadReport, *
         report.unused.append(key)
         report.fresh.append(key)
         del weights[key]
+
+
+def _fit_masks(weights: State, target: State, report: LoadReport) -> None:
+    """Leave the mask branch out, or at its random start, where only one of file and model has one."""
+    given = [key for key in weights if _MASKS.fullmatch(key)]
+    wanted = [key for key in target if _MASKS.fullmatch(key)]
+    if given and not wanted:
+        report.unused += given
+        for key in given:
+            del weights[key]
+    if wanted and not given:
+        report.fresh += [key for key in wanted if key not in report.fresh]
 
 
 def _copy_as_is(model: nn.Module, state: State, spec: ModelSpec) -> LoadReport:
@@ -189,7 +209,7 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
     troubled = missing + unexpected + differing
     if not troubled:
         return
-    if all(key.rpartition(".")[0] in _CLASSIFIERS for key in troubled):
+    if all(_CLASSIFIERS.fullmatch(key.rpartition(".")[0]) for key in troubled):
         got, wanted = _head_words(weights), _head_words(target)
         raise InputError(
             f"the file has {got}, the model {wanted}: ask for the file's num_classes, or let "
@@ -216,8 +236,10 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
 
 
 def _classes(state: State) -> int:
-    heads = (state[f"{layer}.weight"] for layer in _CLASSIFIERS if f"{layer}.weight" in state)
-    return next((head.shape[0] for head in heads), 0)
+    if "roi.0.box.deltas.weight" in state:
+        return state["roi.0.box.deltas.weight"].shape[0] // 4
+    heads = ("head.weight", "decode_head.classify.weight")
+    return next((state[name].shape[0] for name in heads if name in state), 0)
 
 
 def _head_words(state: State) -> str:

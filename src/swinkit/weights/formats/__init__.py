@@ -1,6 +1,7 @@
 """Published checkpoint formats: one file each, one line in `FORMATS`."""
 
 from swinkit.weights.formats.base import HEADS, Format, State
+from swinkit.weights.formats.detection import MMDET3_CASCADE, MMDET3_RCNN, OFFICIAL_CASCADE, OFFICIAL_RCNN
 from swinkit.weights.formats.huggingface import HUGGINGFACE
 from swinkit.weights.formats.mmdet import MMDET3
 from swinkit.weights.formats.official import OFFICIAL, OFFICIAL_DENSE, OFFICIAL_MLP
@@ -13,6 +14,10 @@ FORMATS: dict[str, Format] = {
     "swinkit": SWINKIT,
     "official_upernet": OFFICIAL_UPERNET,
     "mmseg": MMSEG,
+    "official_rcnn": OFFICIAL_RCNN,
+    "official_cascade": OFFICIAL_CASCADE,
+    "mmdet3_rcnn": MMDET3_RCNN,
+    "mmdet3_cascade": MMDET3_CASCADE,
     "mmdet3": MMDET3,
     "huggingface": HUGGINGFACE,
     "torchvision": TORCHVISION,

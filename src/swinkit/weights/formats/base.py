@@ -12,7 +12,7 @@ from swinkit.weights.formats.rules import Rule
 
 State = dict[str, Tensor]
 
-HEADS = ("head.", "decode_head.", "auxiliary_head.")
+HEADS = ("head.", "decode_head.", "auxiliary_head.", "neck.", "rpn.", "roi.")
 """How our keys outside the trunk start; all others have `backbone.` before them in a whole model."""
 
 BLOCK_LEAVES = ("norm1.{p}", "attn.qkv.{p}", "attn.proj.{p}", "norm2.{p}", "mlp.fc1.{p}", "mlp.fc2.{p}")
@@ -26,8 +26,8 @@ class Format:
     Attributes:
         name: what `swinkit info` and `swinkit convert --format` call it.
         title: the same for a person.
-        part: "classifier" (trunk, final norm, head), "backbone" (trunk and a norm per output) or
-            "segmenter" (a backbone and UperNet's heads).
+        part: "classifier" (trunk, final norm, head), "backbone" (trunk and a norm per output),
+            "segmenter" (a backbone and UperNet's heads) or "detector" (a backbone, neck and heads).
         policy: what its code does on maps not larger than a window.
         marks: a key matching one of these regular expressions gives the format away,
         lacks: unless a key matches one of these.
@@ -42,7 +42,7 @@ class Format:
 
     name: str
     title: str
-    part: Literal["classifier", "backbone", "segmenter"]
+    part: Literal["classifier", "backbone", "segmenter", "detector"]
     policy: WindowPolicy
     marks: tuple[str, ...]
     rules: tuple[Rule, ...]

@@ -1,6 +1,7 @@
 """Our own names: a classifier's trunk under `backbone.`, a backbone alone without."""
 
 from swinkit.weights.formats.base import BLOCK_LEAVES, Format, block_rules
+from swinkit.weights.formats.detection import OUR_DETECTORS
 from swinkit.weights.formats.rules import Rule
 from swinkit.weights.formats.segmentation import OUR_HEADS
 
@@ -28,6 +29,7 @@ SWINKIT = Format(
         *(Rule(key, key) for key in _SAME),
         *block_rules("stages.{i}.blocks.{j}", _LEAVES),
         *OUR_HEADS,
+        *OUR_DETECTORS,
     ),
     prefix="backbone.",
 )

@@ -1,0 +1,196 @@
+"""Faster, Mask, Cascade and Cascade Mask R-CNN: one detector, with one or several stages, with or without
+masks.
+
+Legend: B pictures, R regions, K classes, N detections, M cells a side of a mask.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from swinkit.backbones import Trunk, build_trunk
+from swinkit.detection.config import DetectorConfig, SelectConfig
+from swinkit.detection.extractor import RegionExtractor, to_regions
+from swinkit.detection.necks import Fpn
+from swinkit.detection.rpn import RegionProposals
+from swinkit.detection.select import select_detections
+from swinkit.detection.stage import RegionStage, Samples
+from swinkit.detection.structures import Detections, Sizes, Targets
+from swinkit.errors import InputError
+from swinkit.ops.window_attention import Implementation
+from swinkit.spec import ModelSpec
+
+
+class TwoStageDetector(nn.Module):
+    """Region proposals, then stages that classify, move and segment them (Cai and Vasconcelos, 2018).
+
+    One stage is Mask R-CNN, three are Cascade Mask R-CNN; without a mask branch Faster and Cascade R-CNN.
+
+    Args:
+        backbone: gives a list of maps, fine to coarse.
+        config: the rest.
+        spec: what a checkpoint of this model will say of it; made from the configuration when None.
+
+    Attributes:
+        spec: the model as plain data.
+    """
+
+    def __init__(self, backbone: Trunk, config: DetectorConfig, *, spec: ModelSpec | None = None) -> None:
+        super().__init__()
+        if spec is not None and spec.config != config:
+            raise InputError(f"the spec describes another model: expected {config}; got {spec.config}.")
+        self.spec = ModelSpec(config=config) if spec is None else spec
+        self.config, self.head_config = config, config.head
+        strides: list[int] = [*backbone.strides]
+        levels = strides + [strides[-1] * 2 ** (i + 1) for i in range(config.neck.levels - len(strides))]
+        width = config.neck.channels
+        self.backbone = backbone
+        self.neck = Fpn(backbone.channels, width, config.neck.levels)
+        self.rpn = RegionProposals(width, levels, config.head.rpn)
+        self.box_extractor = RegionExtractor(config.head.box.pool, strides)
+        self.mask_extractor = (
+            None if config.head.mask is None else RegionExtractor(config.head.mask.pool, strides)
+        )
+        self.roi = nn.ModuleList(
+            RegionStage(width, config.num_classes, config.head, stage) for stage in config.head.stages
+        )
+
+    @property
+    def stages(self) -> list[RegionStage]:
+        """The cascade."""
+        return [stage for stage in self.roi if isinstance(stage, RegionStage)]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether detections come with masks."""
+        return self.mask_extractor is not None
+
+    def forward(
+        self, images_BCHW: Tensor, sizes: Sizes | None = None, select: SelectConfig | None = None
+    ) -> list[Detections]:
+        """Return the objects of each picture.
+
+        Args:
+            images_BCHW: pictures, normalised by `spec.preprocess`, padded with zeros at the bottom and right.
+            sizes: true (height, width) of each; None: all as large as the batch.
+            select: how detections are chosen; None: as the model's configuration says.
+        """
+        sizes = sizes or [(images_BCHW.shape[2], images_BCHW.shape[3])] * len(images_BCHW)
+        select = select or self.config.select
+        levels = self.features(images_BCHW)
+        candidates = self.candidates(levels, sizes, select)
+        found = [select_detections(boxes, scores, select) for boxes, scores in candidates]
+        if self.has_masks:
+            masks = self.masks(levels, [item.boxes for item in found], [item.labels for item in found])
+            for item, mask in zip(found, masks, strict=True):
+                item.masks = mask
+        return found
+
+    def features(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Return the pyramid's levels (B, C, H, W), fine to coarse."""
+        return self.neck(self.backbone(images_BCHW))
+
+    def candidates(
+        self, levels: list[Tensor], sizes: Sizes, select: SelectConfig
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return each picture's boxes (R, K, 4), one a class, and class probabilities (R, K)."""
+        proposals = self.rpn.proposals(
+            self.rpn(levels),
+            sizes,
+            before_nms=select.before_nms,
+            count=select.proposals,
+            iou=select.proposal_iou,
+        )
+        boxes = [found for found, _ in proposals]
+        counts = [len(found) for found in boxes]
+        logits_R: Tensor | float = 0.0
+        per_picture = []
+        for number, stage in enumerate(self.stages):
+            logits, deltas = stage.box(self.box_extractor(levels, to_regions(boxes)))
+            logits_R = logits_R + logits
+            per_picture = list(zip(boxes, logits.split(counts), deltas.split(counts), sizes, strict=True))
+            if number < len(self.stages) - 1:
+                boxes = [
+                    stage.refine(own, scores[:, :-1].argmax(dim=1), moves, size)
+                    for own, scores, moves, size in per_picture
+                ]
+        assert isinstance(logits_R, Tensor)
+        scores = (logits_R / len(self.stages)).softmax(dim=1)[:, :-1].split(counts)
+        last = self.stages[-1].coder
+        decoded = [last.decode(own[:, None], moves, size) for own, _, moves, size in per_picture]
+        return list(zip(decoded, scores, strict=True))
+
+    def masks(self, levels: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Return each picture's mask probabilities (N, M, M): the stages' mean, of the box's class."""
+        assert self.mask_extractor is not None
+        regions = self.mask_extractor(levels, to_regions(boxes))
+        labels_N = torch.cat(labels)
+        index = torch.arange(len(labels_N), device=labels_N.device)
+        total: Tensor | float = 0.0
+        for stage in self.stages:
+            assert stage.mask is not None
+            total = total + stage.mask(regions)[index, labels_N].sigmoid()
+        assert isinstance(total, Tensor)
+        return list((total / len(self.stages)).split([len(item) for item in labels]))
+
+    def losses(self, images_BCHW: Tensor, sizes: Sizes, targets: list[Targets]) -> dict[str, Tensor]:
+        """Return the training losses: "rpn_scores" and "rpn_boxes" (L,), and "stageN_classes", "_boxes",
+        "_masks" of each stage. Their sum is what is minimised.
+
+        Args:
+            images_BCHW: pictures, normalised, padded with zeros at the bottom and right.
+            sizes: true (height, width) of each.
+            targets: the objects of each, with masks if the detector has them.
+        """
+        if self.has_masks and any(target.masks is None for target in targets):
+            raise InputError(
+                "the detector has a mask branch and the training data no masks: train boxes only "
+                "(--model.masks False), or give data with segmentations."
+            )
+        levels = self.features(images_BCHW)
+        outputs = self.rpn(levels)
+        losses = self.rpn.losses(outputs, sizes, targets)
+        rpn = self.head_config.rpn
+        proposals = self.rpn.proposals(
+            outputs,
+            sizes,
+            before_nms=rpn.train_before_nms,
+            count=rpn.train_proposals,
+            iou=self.config.select.proposal_iou,
+        )
+        boxes = [found for found, _ in proposals]
+        for number, stage in enumerate(self.stages):
+            samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
+            logits, deltas = stage.box(
+                self.box_extractor(levels, to_regions([item.boxes for item in samples]))
+            )
+            found = stage.box_losses(logits, deltas, samples, targets)
+            if stage.mask is not None and self.mask_extractor is not None:
+                regions = to_regions([item.boxes[: len(item.objects)] for item in samples])
+                found["masks"] = stage.mask_loss(
+                    stage.mask(self.mask_extractor(levels, regions)), samples, targets
+                )
+            losses |= {f"stage{number}_{name}": value for name, value in found.items()}
+            boxes = _refined(stage, samples, logits.detach(), deltas.detach(), sizes)
+        return losses
+
+
+def build_detector(spec: ModelSpec, *, attention_impl: Implementation = "auto") -> TwoStageDetector:
+    """Build the detector that `spec` describes, with random weights."""
+    config = spec.config
+    assert isinstance(config, DetectorConfig)
+    return TwoStageDetector(build_trunk(config.backbone, attention_impl=attention_impl), config, spec=spec)
+
+
+def _refined(
+    stage: RegionStage, samples: list[Samples], logits_R: Tensor, deltas_R: Tensor, sizes: Sizes
+) -> list[Tensor]:
+    """Proposals of the next stage: the samples moved, but for the objects' own boxes, which it adds."""
+    counts = [len(item.boxes) for item in samples]
+    refined = []
+    for item, logits, deltas, size in zip(
+        samples, logits_R.split(counts), deltas_R.split(counts), sizes, strict=True
+    ):
+        guess = logits[:, :-1].argmax(dim=1)
+        labels = torch.where(item.labels == stage.num_classes, guess, item.labels)
+        refined.append(stage.refine(item.boxes, labels, deltas, size)[~item.given])
+    return refined
