@@ -8,7 +8,7 @@ import pytest
 import torch
 import tyro
 
-from swinkit.cli.common import CommonArgs, parse, pick_device, print_table, progress, seed_everything
+from swinkit.cli.common import CommonArgs, parse, pick_device, print_table, progress, seed_everything, stderr
 from swinkit.errors import InputError
 
 
@@ -92,6 +92,12 @@ def test_tables_go_to_stdout_whole_and_literally(capsys):
     assert name in shown.out
     assert "scores" in shown.out
     assert not shown.err
+
+
+def test_remarks_keep_a_long_path_whole(capsys):
+    line = f"wrote {'deep/' * 60}answer.csv"
+    stderr().print(line)
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_progress_goes_to_stderr(capsys):

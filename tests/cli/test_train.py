@@ -8,31 +8,12 @@ import pytest
 
 from swinkit.cli.main import main
 
-SMALL = [
-    "--model",
-    "custom",
-    "--model.img-size",
-    "8",
-    "8",
-    "--model.patch-size",
-    "1",
-    "--model.embed-dim",
-    "8",
-    "--model.depths",
-    "1",
-    "1",
-    "--model.num-heads",
-    "1",
-    "2",
-    "--data.batch-size",
-    "128",
-    "--trainer.device",
-    "cpu",
-    "--schedule.epochs",
-    "1",
-    "--schedule.warmup-epochs",
-    "0",
-]
+SETTINGS = """
+--model custom --model.img-size 8 8 --model.patch-size 1 --model.embed-dim 8 --model.depths 1 1
+--model.num-heads 1 2 --data.batch-size 128 --trainer.device cpu --schedule.epochs 1
+--schedule.warmup-epochs 0
+"""
+SMALL = SETTINGS.split()
 
 
 def test_recipe_with_overrides_runs_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import swinkit
 from swinkit.classification import Classifier
 from swinkit.data import AugmentConfig, DataConfig
 from swinkit.errors import InputError
-from swinkit.train import ModelOptions, RunResult, TrainConfig, TrainerConfig, train
+from swinkit.train import ModelOptions, RunResult, ScheduleConfig, TrainConfig, TrainerConfig, train
 from swinkit.train.history import duration, read_metrics
 
 
@@ -88,8 +88,10 @@ def test_two_processes_give_the_curve_of_one(
 
 
 def test_accumulated_batches_are_one_large_batch(small_job: TrainConfig, tmp_path: Path) -> None:
-    train(plain(small_job, tmp_path / "large", batch_size=120, accumulate=1))
-    train(plain(small_job, tmp_path / "small", batch_size=60, accumulate=2))
+    # Constant, because the number of steps differs: the 21st small batch makes an 11th step.
+    job = replace(small_job, schedule=ScheduleConfig(epochs=1, warmup_epochs=0, kind="constant"))
+    train(plain(job, tmp_path / "large", batch_size=120, accumulate=1))
+    train(plain(job, tmp_path / "small", batch_size=60, accumulate=2))
     large, small = curve(tmp_path / "large", "loss"), curve(tmp_path / "small", "loss")
     assert small[:10] == pytest.approx(
         large[:10], rel=1e-5
@@ -107,6 +109,17 @@ def test_keep_leaves_the_checkpoints_of_the_last_epochs(small_job: TrainConfig, 
     train(config)
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["best.ckpt", "epoch_2.ckpt", "last.ckpt"]
+
+
+def test_without_validation_pictures_the_newest_model_is_the_best(
+    small_job: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = train(replace(small_job, data=replace(small_job.data, val_fraction=0.0), out=tmp_path / "run"))
+    assert (result.top1, result.best_epoch) == (None, 2)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    saved = swinkit.load(tmp_path / "run").state_dict()
+    assert all(torch.equal(value, last[f"model.{name}"]) for name, value in saved.items())
+    assert "Total length" not in capfd.readouterr().err
 
 
 def test_frozen_stages_do_not_move(small_job: TrainConfig, tmp_path: Path) -> None:

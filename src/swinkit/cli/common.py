@@ -127,8 +127,8 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Console for progress and remarks."""
-    return Console(file=sys.stderr, markup=False, highlight=False)
+    """Console for progress and remarks. Lines are not folded, so a long path stays whole."""
+    return Console(file=sys.stderr, markup=False, highlight=False, soft_wrap=True)
 
 
 def progress() -> Progress:

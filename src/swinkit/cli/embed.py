@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -27,8 +27,8 @@ class Args(CommonArgs):
         batch_size: pictures at once.
     """
 
-    model: tyro.conf.Positional[str]
-    inputs: tyro.conf.Positional[tuple[str, ...]]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUTS...")]
     out: Path
     batch_size: int = 16
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -37,7 +37,7 @@ class Args(CommonArgs):
         worst: how many of the worst mistakes to keep.
     """
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     data: Path | None = None
     kind: Literal["auto", "folder", "digits", "cifar10", "cifar100", "imagenet", "webdataset"] = "auto"
     split: Literal["test", "val", "train"] | None = None

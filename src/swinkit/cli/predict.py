@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -32,8 +32,8 @@ class Args(CommonArgs):
         batch_size: pictures at once.
     """
 
-    model: tyro.conf.Positional[str]
-    inputs: tyro.conf.Positional[tuple[str, ...]]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUTS...")]
     out: Path | None = None
     format: Literal["table", "json", "csv"] | None = None
     top_k: int = 5

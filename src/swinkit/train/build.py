@@ -13,8 +13,8 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from swinkit.backbones import VARIANTS, SwinConfig
 from swinkit.classification import Classifier
-from swinkit.data import TransformedDataset, eval_transform, open_dataset, train_transform
-from swinkit.data.open import resolve_kind
+from swinkit.data import DataConfig, TransformedDataset, eval_transform, open_dataset, train_transform
+from swinkit.data.open import is_flat_folder, resolve_kind
 from swinkit.data.sampling import TransformedShards
 from swinkit.errors import InputError
 from swinkit.layers import SwinBlock, SwinMixerBlock
@@ -97,7 +97,7 @@ def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
         )
     if not len(train):
         raise InputError("there is no training picture: lower --data.val-fraction.")
-    val = open_dataset(config.data, "val") if config.data.val_fraction > 0 or config.data.val_path else None
+    val = open_dataset(config.data, "val") if _has_validation(config.data) else None
     if val is not None and not len(val):
         val = None
     if val is not None and tuple(val.classes) != tuple(train.classes):
@@ -133,8 +133,10 @@ def pick_device(settings: TrainerConfig) -> str:
     return settings.device
 
 
-def build_trainer(config: TrainConfig, folder: Path, callbacks: list[Callback]) -> L.Trainer:
-    """Return Lightning's trainer for the job."""
+def build_trainer(
+    config: TrainConfig, folder: Path, callbacks: list[Callback], *, validate: bool
+) -> L.Trainer:
+    """Return Lightning's trainer for the job; without `validate` it asks for no validation pictures."""
     settings = config.trainer
     device = pick_device(settings)
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -155,12 +157,20 @@ def build_trainer(config: TrainConfig, folder: Path, callbacks: list[Callback]) 
         sync_batchnorm=settings.sync_batchnorm,
         default_root_dir=folder,
         num_sanity_val_steps=0,
+        limit_val_batches=None if validate else 0,
         use_distributed_sampler=False,  # ours shares out the pictures, and can resume
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _has_validation(data: DataConfig) -> bool:
+    """Whether there are validation pictures: asked for, or a part of the data of its own."""
+    if data.val_fraction > 0 or data.val_path is not None:
+        return True
+    return resolve_kind(data) in ("folder", "imagenet", "webdataset") and not is_flat_folder(data)
 
 
 def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:

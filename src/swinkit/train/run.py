@@ -128,7 +128,7 @@ class _Run:
         """Train and report."""
         # In this order: stop before anything is written, write the row, then what the caller has, then save.
         parts = [self.guard, self.history, ProgressBar(self.log), *callbacks, self.checkpoints]
-        self.trainer = build_trainer(self.config, self.folder, parts)
+        self.trainer = build_trainer(self.config, self.folder, parts, validate=self.data.val_set is not None)
         if self.config.trainer.compile:
             self.model.compile()
         start = time.monotonic()

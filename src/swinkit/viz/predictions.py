@@ -33,7 +33,7 @@ def annotate(picture: Image.Image, scores: Sequence[tuple[str, float]]) -> Image
     for rank, (name, probability) in enumerate(scores):
         top = picture.height + pad + rank * row
         length = (width - 2 * pad) * min(max(probability, 0.0), 1.0)
-        draw.rectangle((pad, top + size * 1.35, pad + max(length, 1), top + size * 1.6), fill=PALETTE[0])
+        draw.rectangle((pad, top + size * 1.45, pad + max(length, 1), top + size * 1.65), fill=PALETTE[0])
         share = f"{100 * probability:.1f} %"
         room = width - 3 * pad - draw.textlength(share, font=font)
         draw.text((pad, top), _fit(draw, name, font, room), fill=INK, font=font)
