@@ -169,7 +169,7 @@ def test_a_rare_class_is_learned(settings: dict) -> None:
     model = tiny(num_classes=2)
     losses = SegmentationLoss(LossConfig(**settings), 2, pixels=(4 * 64 * 64 - 256, 256))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(100):
         optimizer.zero_grad()
         losses(model.forward_heads(images), target).backward()
         optimizer.step()

@@ -14,7 +14,26 @@ Interpolation = Literal["bicubic", "bilinear", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class LoadingConfig:
+    """How any data is read.
+
+    Attributes:
+        batch_size: pictures a step and device.
+        workers: loading processes a device; -1 chooses by the machine.
+    """
+
+    batch_size: int = 64
+    workers: int = -1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1; got {self.batch_size}.")
+        if self.workers < -1:
+            raise InputError(f"workers must be -1 (choose by the machine), 0 or more; got {self.workers}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(LoadingConfig):
     """Where the pictures come from.
 
     Attributes:
@@ -42,8 +61,6 @@ class DataConfig:
     val_path: Path | None = None
     val_fraction: float = 0.1
     split_seed: int = 0
-    batch_size: int = 64
-    workers: int = -1
     bad_pictures: Literal["error", "skip"] = "error"
     cache: Literal["auto", "off"] = "auto"
     download: bool = True
@@ -53,14 +70,11 @@ class DataConfig:
     val_samples: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_choice("kind", self.kind, get_args(DataKind))
         _check_choice("bad_pictures", self.bad_pictures, ("error", "skip"))
         _check_choice("cache", self.cache, ("auto", "off"))
         _check_range("val_fraction", self.val_fraction, 0, 1)
-        if self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1; got {self.batch_size}.")
-        if self.workers < -1:
-            raise InputError(f"workers must be -1 (choose by the machine), 0 or more; got {self.workers}.")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "DataConfig":
