@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection": CORE | TASKS | {"ops", "layers", "spec"},
     "segmentation": CORE | TASKS | {"ops", "layers", "spec"},
     "build": CORE | TASKS | {"ops", "spec"},
-    "data": CORE | {"spec", "segmentation"},
+    "data": CORE | {"spec", "detection", "segmentation", "ops"},
     "weights": CORE | TASKS | {"build", "ops", "layers", "spec"},
     "evaluate": CORE | TASKS | {"ops", "layers", "spec", "data"},
     "viz": CORE | {"ops", "evaluate", "data", "spec"},

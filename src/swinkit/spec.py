@@ -147,7 +147,8 @@ def from_dict(data: dict[str, Any], cls: type = ModelSpec) -> Any:
 
 def _restore(value: Any, hint: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_restore(item, None) for item in value)
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+        return tuple(_restore(item, inner) for item in value)
     if isinstance(value, dict):
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         classes = (item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item))

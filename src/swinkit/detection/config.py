@@ -175,6 +175,33 @@ class SelectConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How a picture is looked at when objects are searched in it.
+
+    Attributes:
+        short_sides: the picture is seen at these sizes and the findings are merged; none: at the model's own.
+        flip: and mirrored as well.
+        tile: side in pixels of square tiles that a larger picture is searched in; None: whole.
+        overlap: share of a tile that the next one covers too; more than the largest object needs.
+        classes: only these are searched; none: all.
+    """
+
+    short_sides: tuple[int, ...] = ()
+    flip: bool = False
+    tile: int | None = None
+    overlap: float = 0.2
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 32:
+            raise InputError(f"a tile needs at least 32 pixels a side; got {self.tile}.")
+        if not 0 <= self.overlap < 0.9:
+            raise InputError(f"overlap is a share of a tile, from 0 to below 0.9; got {self.overlap}.")
+        if any(side < 32 for side in self.short_sides):
+            raise InputError(f"short_sides must be 32 pixels or more; got {self.short_sides}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
     """A detector.
 
@@ -186,6 +213,7 @@ class DetectorConfig:
         select: how detections are chosen.
         short_side: pictures are enlarged or reduced to this short side, in pixels.
         long_side: but their long side stays at most this.
+        scale: a factor to resize by instead of the two; for pictures whose pixels have a size in the world.
     """
 
     backbone: TrunkConfig = field(default_factory=lambda: SwinConfig(window_policy="pad"))
@@ -195,6 +223,7 @@ class DetectorConfig:
     select: SelectConfig = field(default_factory=SelectConfig)
     short_side: int = 800
     long_side: int = 1333
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:

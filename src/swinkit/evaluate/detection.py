@@ -1,0 +1,151 @@
+"""Measuring a detector on pictures with known objects."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swinkit.data.objects import ObjectDataset, encode_mask
+from swinkit.detection.structures import Detections
+from swinkit.errors import InputError
+from swinkit.evaluate.coco_ap import ApReport, coco_ap
+from swinkit.evaluate.picture_detector import PictureDetector
+from swinkit.ops.masks import paste_mask
+
+
+@dataclass(frozen=True)
+class DetectionReport:
+    """How good a detector is.
+
+    Attributes:
+        boxes: average precision of the boxes.
+        masks: of the masks; None where model or truth has none.
+        seconds: that detection took, with reading the pictures.
+    """
+
+    boxes: ApReport
+    masks: ApReport | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        masks = None if self.masks is None else self.masks.to_dict()
+        return {"boxes": self.boxes.to_dict(), "masks": masks, "seconds": self.seconds}
+
+
+def evaluate_detector(
+    detector: PictureDetector,
+    dataset: ObjectDataset,
+    *,
+    max_detections: tuple[int, int, int] = (1, 10, 100),
+    on_picture: Callable[[], None] = lambda: None,
+) -> tuple[DetectionReport, list[dict[str, Any]]]:
+    """Detect in all pictures and score; return the report and the detections in COCO's format.
+
+    Args:
+        detector: the model and how it looks.
+        dataset: the pictures; labels in the model's order, see `labels_for`.
+        max_detections: best detections a picture that count.
+        on_picture: called after each picture.
+
+    Raises:
+        InputError: a picture cannot be read, or the classes are not the model's.
+    """
+    match_classes(dataset, detector.model.spec.class_names, detector.model.config.num_classes)
+    start = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(dataset.__getitem__, index) for index in range(min(4, len(dataset)))]
+        for index in range(len(dataset)):
+            picture, record = waiting.pop(0).result()
+            if index + 4 < len(dataset):
+                waiting.append(pool.submit(dataset.__getitem__, index + 4))
+            found = detector(picture)
+            rows += to_coco(found, index, record.size, dataset.category_ids, detector.select.mask)
+            on_picture()
+    seconds = time.perf_counter() - start
+    return score(rows, dataset, max_detections=max_detections, seconds=seconds), rows
+
+
+def score(
+    rows: Sequence[dict[str, Any]],
+    dataset: ObjectDataset,
+    *,
+    max_detections: tuple[int, int, int] = (1, 10, 100),
+    seconds: float = 0.0,
+) -> DetectionReport:
+    """Score detections, whose image ids are positions in `dataset`."""
+    truth = dataset.to_coco()
+    boxes = coco_ap(truth, rows, "bbox", max_detections=max_detections)
+    masks = None
+    if dataset.has_masks and rows and all("segmentation" in row for row in rows):
+        masks = coco_ap(truth, rows, "segm", max_detections=max_detections)
+    return DetectionReport(boxes, masks, seconds)
+
+
+def to_coco(
+    found: Detections,
+    image_id: int | str,
+    size: tuple[int, int],
+    category_ids: Sequence[int],
+    threshold: float = 0.5,
+) -> list[dict[str, Any]]:
+    """Return detections in COCO's result format: bbox is x, y, width, height; masks are run-length codes.
+
+    Args:
+        found: in pixels of the picture.
+        image_id: of the picture.
+        size: its (height, width).
+        category_ids: number of each class.
+        threshold: least probability of a pixel of a mask.
+    """
+    codes = mask_codes(found, size, threshold)
+    rows = []
+    for at, (box, value, label) in enumerate(
+        zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ):
+        row: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": category_ids[label],
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "score": value,
+        }
+        if codes is not None:
+            row["segmentation"] = codes[at]
+        rows.append(row)
+    return rows
+
+
+def mask_codes(found: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]] | None:
+    """Return the masks as run-length codes over a picture of `size`; None without masks."""
+    if found.masks is None:
+        return None
+    codes = []
+    for probability, box in zip(found.masks, found.boxes, strict=True):
+        pasted, corner = paste_mask(probability, box, size)
+        mask = np.zeros((0, 0), dtype=bool) if pasted.numel() == 0 else (pasted >= threshold).cpu().numpy()
+        codes.append(encode_mask(mask, corner, size))
+    return codes
+
+
+def match_classes(dataset: ObjectDataset, names: Sequence[str], count: int) -> None:
+    """Raise InputError unless the data's classes are the model's, in its order."""
+    if names and tuple(names) != dataset.classes:
+        missing = [name for name in dataset.classes if name not in names]
+        more = [name for name in names if name not in dataset.classes]
+        what = f"the data have {missing[0]!r}, which the model does not know" if missing else ""
+        what = what or (
+            f"the model knows {more[0]!r}, which the data do not have" if more else "another order"
+        )
+        raise InputError(
+            f"the data's {len(dataset.classes)} classes are not the model's {len(names)}: {what}; give data "
+            "with the categories the model was trained on."
+        )
+    if not names and count != len(dataset.classes):
+        raise InputError(
+            f"the data have {len(dataset.classes)} classes and the model {count}: give data with the "
+            "categories the model was trained on."
+        )
