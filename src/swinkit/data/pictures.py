@@ -8,6 +8,7 @@ import glob
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,7 +71,11 @@ def decode_picture(
     """Decode an open file or bytes as `open_picture` does; `name` stands for it in errors."""
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
-        with Image.open(stream) as image:  # type: ignore[arg-type]  # IOBase has what PIL reads with
+        # Up to twice PIL's limit only brings a warning there; satellite pictures are that large and meant.
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(stream) as image,
+        ):  # type: ignore[arg-type]  # IOBase has what PIL reads with
             if at_least is not None:
                 _draft(image, at_least)
             image.load()

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
-from swinkit.recipes import ablations, imagenet, small
-from swinkit.train.config import TrainConfig
+from swinkit.recipes import ablations, imagenet, segmentation, small
+from swinkit.train.config import JobConfig
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {
+RECIPES: dict[str, Callable[[], JobConfig]] = {
     "finetune": small.finetune,
+    "segment": segmentation.segment,
     "digits": small.digits,
     "cifar10": small.cifar10,
+    "camvid": segmentation.camvid,
     "swin_tiny_imagenet1k": imagenet.swin_tiny_imagenet1k,
     "swin_small_imagenet1k": imagenet.swin_small_imagenet1k,
     "swin_base_imagenet1k": imagenet.swin_base_imagenet1k,
@@ -25,6 +27,11 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "swin_tiny_384": imagenet.swin_tiny_384,
     "swin_small_384": imagenet.swin_small_384,
     "swin_base_384": imagenet.swin_base_384,
+    "upernet_swin_tiny_ade20k": segmentation.upernet_swin_tiny_ade20k,
+    "upernet_swin_small_ade20k": segmentation.upernet_swin_small_ade20k,
+    "upernet_swin_base_ade20k": segmentation.upernet_swin_base_ade20k,
+    "upernet_swin_large_ade20k": segmentation.upernet_swin_large_ade20k,
+    "upernet_deit_small_ade20k": segmentation.upernet_deit_small_ade20k,
     "swin_tiny_no_shift": ablations.swin_tiny_no_shift,
     "swin_tiny_no_position": ablations.swin_tiny_no_position,
     "swin_tiny_absolute_position": ablations.swin_tiny_absolute_position,

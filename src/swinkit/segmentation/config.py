@@ -26,7 +26,8 @@ class InferenceConfig:
         long_side: but no further than to this longer side.
         scales: pictures are read at these sizes, relative to the above, and the probabilities averaged.
         flip: at each scale also mirrored.
-        tile_from: pictures of more pixels are cut into tiles at their own size, in bounded memory.
+        tile_from: pictures that the network would see with more pixels than this are cut into tiles of
+            `crop`, which bounds the memory: UperNet joins 2,048 channels at a quarter of the size.
     """
 
     mode: InferenceMode = "whole"
@@ -36,7 +37,12 @@ class InferenceConfig:
     long_side: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    tile_from: int = 16_000_000
+    tile_from: int = 2_100_000
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture is read more than once, or at another scale."""
+        return self.flip or self.scales != (1.0,)
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(InferenceMode):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from swinkit.ops.windows import Pair
 from swinkit.segmentation.config import InferenceConfig
 from swinkit.segmentation.heads import resize
+from swinkit.segmentation.segmenter import Segmenter
 
 Model = Callable[[Tensor], Tensor]
 """Pictures (B, C, H, W) to logits (B, K, H, W)."""
@@ -69,6 +70,28 @@ def slide(model: Model, images_BCHW: Tensor, crop: Pair, stride: Pair) -> Tensor
     return total / count_HW
 
 
+def scores_of_image(model: Segmenter, image_1CHW: Tensor, size: Pair, config: InferenceConfig) -> Tensor:
+    """Return scores (K, h, w) of one picture, whose highest, resized to `size`, is its mask: see
+    `mask_of_scores`.
+
+    Args:
+        model: the segmenter.
+        image_1CHW: as the network is to see it.
+        size: (height, width) in pixels of the original picture.
+        config: mode, scales and flip.
+    """
+    if config.several:
+        return probabilities(model, image_1CHW, size, config)[0]
+    if config.mode == "whole" and tuple(image_1CHW.shape[2:]) == tuple(size):
+        return model.coarse(image_1CHW)[0].float()  # resized in bands: the same mask in less memory
+    return logits_of(model, image_1CHW, config)[0].float()
+
+
+def needs_tiles(height: int, width: int, config: InferenceConfig) -> bool:
+    """Whether a picture that the network would see at this size goes through tiles."""
+    return height * width > config.tile_from
+
+
 def mask_by_tiles(
     model: Model,
     read: Callable[[slice, slice], Tensor],
@@ -92,13 +115,12 @@ def mask_by_tiles(
     mask_HW = torch.empty(size, dtype=torch.uint8)
     vertical = list(_shares(size[0], config.crop[0], config.stride[0]))
     horizontal = list(_shares(size[1], config.crop[1], config.stride[1]))
-    several = len(config.scales) > 1 or config.flip or config.scales != (1.0,)
     done = 0
     for rows, kept_rows in vertical:
         for columns, kept_columns in horizontal:
             tile = read(rows, columns)
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            scores = probabilities(model, tile, shape, _once(config)) if several else model(tile)
+            scores = probabilities(model, tile, shape, _once(config)) if config.several else model(tile)
             inner = scores[
                 0,
                 :,
@@ -133,6 +155,13 @@ def mask_of_scores(scores_Khw: Tensor, size: Pair, *, band_pixels: int = 1 << 20
         wide = F.interpolate(band_KhW[None], size=(len(at), width), mode="bilinear", align_corners=False)[0]
         mask_HW[start : start + len(at)] = wide.argmax(dim=0).to(torch.uint8)
     return mask_HW
+
+
+def resize_mask(mask_hw: Tensor, size: Pair) -> Tensor:
+    """Return the mask at `size`, each pixel the class of the nearest one."""
+    if tuple(mask_hw.shape) == tuple(size):
+        return mask_hw
+    return F.interpolate(mask_hw[None, None], size=tuple(size), mode="nearest-exact")[0, 0]
 
 
 def _once(config: InferenceConfig) -> InferenceConfig:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from swinkit.backbones import Trunk, build_trunk
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
-from swinkit.segmentation.config import SegmenterConfig
+from swinkit.segmentation.config import InferenceConfig, SegmenterConfig
 from swinkit.segmentation.heads import FcnHead, UperHead, resize
 from swinkit.spec import ModelSpec
 
@@ -75,7 +75,12 @@ class Segmenter(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Map pictures (B, 3, H, W), normalised by `spec.preprocess`, to logits (B, K, H, W)."""
-        return resize(self.decode_head(self.backbone(images_BCHW)), images_BCHW.shape[2:])
+        return resize(self.coarse(images_BCHW), images_BCHW.shape[2:])
+
+    def coarse(self, images_BCHW: Tensor) -> Tensor:
+        """Map pictures (B, 3, H, W) to logits (B, K, ceil(H / s), ceil(W / s)) at the finest map's stride
+        s."""
+        return self.decode_head(self.backbone(images_BCHW))
 
     def forward_heads(self, images_BCHW: Tensor) -> HeadLogits:
         """Map pictures (B, 3, H, W) to the logits of both heads, as the losses need them."""
@@ -85,12 +90,10 @@ class Segmenter(nn.Module):
             auxiliary = self.auxiliary_head(maps[self.auxiliary_index])
         return HeadLogits(self.decode_head(maps), auxiliary)
 
-    def with_inference(self, **changes: object) -> "Segmenter":
-        """Change fields of `InferenceConfig` in this model's spec, and return the model."""
-        inference = dataclasses.replace(self.config.inference, **changes)  # type: ignore[arg-type]
+    def set_inference(self, inference: InferenceConfig) -> None:
+        """Choose how pictures are read from now on; the model's spec says so too."""
         config = dataclasses.replace(self.config, inference=inference)
         self.spec = dataclasses.replace(self.spec, config=config)
-        return self
 
 
 def build_segmenter(spec: ModelSpec, *, attention_impl: Implementation = "auto") -> Segmenter:

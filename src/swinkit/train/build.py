@@ -21,8 +21,8 @@ from swinkit.layers import SwinBlock, SwinMixerBlock
 from swinkit.models import create_model
 from swinkit.spec import Preprocess
 from swinkit.train.checkpoint_io import AtomicCheckpointIO
-from swinkit.train.config import ModelOptions, TrainConfig, TrainerConfig
-from swinkit.train.data import ClassificationData
+from swinkit.train.config import JobConfig, ModelOptions, TrainConfig, TrainerConfig
+from swinkit.train.data import JobData
 
 _PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -68,14 +68,12 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     return model
 
 
-def build_data(
-    config: TrainConfig, preprocess: Preprocess, train: Any, val: Any | None
-) -> ClassificationData:
+def build_data(config: TrainConfig, preprocess: Preprocess, train: Any, val: Any | None) -> JobData:
     """Give the opened data sets their transforms and their loaders."""
     seed = config.trainer.seed
     shards = resolve_kind(config.data) == "webdataset"
     wrap = TransformedShards if shards else TransformedDataset
-    return ClassificationData(
+    return JobData(
         wrap(train, train_transform(config.augment, preprocess), seed=seed),
         wrap(val, eval_transform(preprocess), seed=seed) if val is not None else None,
         config,
@@ -134,7 +132,7 @@ def pick_device(settings: TrainerConfig) -> str:
 
 
 def build_trainer(
-    config: TrainConfig, folder: Path, callbacks: list[Callback], *, validate: bool
+    config: JobConfig, folder: Path, callbacks: list[Callback], *, epochs: int, validate: bool
 ) -> L.Trainer:
     """Return Lightning's trainer for the job; without `validate` it asks for no validation pictures."""
     settings = config.trainer
@@ -150,11 +148,12 @@ def build_trainer(
         num_nodes=settings.num_nodes,
         strategy=_strategy(settings, device),
         precision=_PRECISION[pick_precision(settings, device)],  # type: ignore[arg-type]  # a literal type
-        max_epochs=config.schedule.epochs,
+        max_epochs=epochs,
+        check_val_every_n_epoch=settings.validate_every,
         accumulate_grad_batches=settings.accumulate,
         callbacks=callbacks,
         plugins=plugins,
-        sync_batchnorm=settings.sync_batchnorm,
+        sync_batchnorm=settings.sync_batchnorm and device == "cuda",
         default_root_dir=folder,
         num_sanity_val_steps=0,
         limit_val_batches=None if validate else 0,
@@ -182,7 +181,9 @@ def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
         return FSDPStrategy(auto_wrap_policy={SwinBlock, SwinMixerBlock}, state_dict_type="full")
     if settings.strategy == "auto" and settings.world_size == 1:
         return "auto"
-    # Swin has no buffer that training changes, and validation may have a batch more on one process than on
+    # Swin has no buffer that training changes (dense heads share batch-norm statistics by sync_batchnorm),
+    # and
+    # validation may have a batch more on one process than on
     # another.
     return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
 

@@ -18,9 +18,9 @@ from lightning.pytorch.callbacks import Callback
 
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
-from swinkit.train.data import ClassificationData
+from swinkit.train.data import JobData
 from swinkit.train.errors import TrainingError, TrainingInterrupted
-from swinkit.train.module import ClassificationModule
+from swinkit.train.task_module import TaskModule
 
 AGREE_EVERY = 10
 """Optimiser steps between the moments at which the processes of a job agree to save or stop."""
@@ -44,7 +44,7 @@ class FiniteGuard(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TaskModule)
         if not _stepped(trainer):
             return
         # Under fp16 an overflow is how the loss scale is found: it counts once the scale can hardly fall
@@ -89,7 +89,7 @@ class Checkpoints(Callback):
         max_steps: stop after this many optimiser steps.
 
     Attributes:
-        best: validation top-1 (a fraction) of the best epoch; -1 before the first.
+        best: validation score (a fraction, the task's first) of the best epoch; -1 before the first.
         best_epoch: that epoch, from 0.
     """
 
@@ -149,10 +149,10 @@ class Checkpoints(Callback):
             self._cut_short = trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, ClassificationModule)
-        # Without validation pictures the newest model is the best.
-        score = pl_module.validation.get("top1", self.best)
-        improved = score > self.best or not pl_module.validation
+        assert isinstance(pl_module, TaskModule)
+        score = pl_module.validation.get(next(iter(pl_module.scores)), self.best)
+        # Until there is a score the newest model is the best, and always where nothing is validated.
+        improved = score > self.best or self.best < 0 or not trainer.enable_validation
         if improved:
             self.best, self.best_epoch, self.scores = score, trainer.current_epoch, dict(pl_module.validation)
         if not self._cut_short:  # else last.ckpt stands inside the epoch, where the run goes on
@@ -177,7 +177,7 @@ class Checkpoints(Callback):
     def _save(self, trainer: L.Trainer, epoch: int, batch: int) -> None:
         """Write last.ckpt, from which the run goes on with `batch` of `epoch`."""
         data = getattr(trainer, "datamodule", None)
-        assert isinstance(data, ClassificationData)
+        assert isinstance(data, JobData)
         data.position = (epoch, batch)
         try:
             trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)

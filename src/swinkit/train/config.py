@@ -4,14 +4,15 @@ command line overrides.
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from swinkit.backbones.config import Position
-from swinkit.data import AugmentConfig, DataConfig
+from swinkit.data import AugmentConfig, DataConfig, LoadingConfig
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 
@@ -113,6 +114,9 @@ class ScheduleConfig:
         warmup_lr: learning rate of the first step.
         min_lr: learning rate after the last step.
         kind: from the peak to min_lr after the warm-up: cosine, linear, or constant (min_lr unused).
+        steps: optimiser steps instead of epochs; the run ends with the epoch in which they are reached, and
+            the learning rate reaches min_lr at this step.
+        warmup_steps: steps of warm-up instead of epochs.
     """
 
     epochs: int = 300
@@ -120,16 +124,34 @@ class ScheduleConfig:
     warmup_lr: float = 5e-7
     min_lr: float = 5e-6
     kind: Literal["cosine", "linear", "constant"] = "cosine"
+    steps: int | None = None
+    warmup_steps: int | None = None
 
     def __post_init__(self) -> None:
+        _require(self.steps is None or self.steps >= 1, "schedule.steps", "1 or more", self.steps)
+        _require(
+            self.warmup_steps is None or self.warmup_steps >= 0,
+            "schedule.warmup_steps",
+            "0 or more",
+            self.warmup_steps,
+        )
         _require(self.epochs >= 1, "schedule.epochs", "1 or more", self.epochs)
         _require(self.warmup_epochs >= 0, "schedule.warmup_epochs", "0 or more", self.warmup_epochs)
         _require(
-            self.kind == "constant" or self.warmup_epochs < self.epochs,
+            self.kind == "constant" or self.counts_steps or self.warmup_epochs < self.epochs,
             "schedule.warmup_epochs",
             f"fewer than the {self.epochs} epochs",
             self.warmup_epochs,
         )
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether steps are counted rather than epochs, for the whole or for the warm-up."""
+        return self.steps is not None or self.warmup_steps is not None
+
+    def whole_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs of the run, for data that make this many steps an epoch."""
+        return self.epochs if self.steps is None else math.ceil(self.steps / steps_per_epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +173,9 @@ class TrainerConfig:
         keep: also keep the checkpoints of this many last epochs.
         compile: compile the model with torch.compile: slow to start, faster afterwards.
         max_steps: stop after this many optimiser steps; None for the whole schedule.
-        sync_batchnorm: share batch-norm statistics between devices (Swin has none; heads of later tasks do).
+        validate_every: epochs between validations; the last epoch has one anyway.
+        sync_batchnorm: share batch-norm statistics between devices (Swin has none, heads of dense tasks do;
+            GPUs only).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -166,10 +190,11 @@ class TrainerConfig:
     keep: int = 0
     compile: bool = False
     max_steps: int | None = None
+    validate_every: int = 1
     sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("devices", "num_nodes", "accumulate", "log_every"):
+        for name in ("devices", "num_nodes", "accumulate", "log_every", "validate_every"):
             _require(getattr(self, name) >= 1, f"trainer.{name}", "1 or more", getattr(self, name))
         _require(self.seed >= 0, "trainer.seed", "0 or more", self.seed)
         _require(
@@ -183,8 +208,51 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A whole training job.
+class JobConfig:
+    """What the training jobs of all tasks share.
+
+    Attributes:
+        data: which pictures.
+        optimizer: how a step is made.
+        schedule: how long, and the learning rate over time.
+        trainer: where and how it runs.
+        out: run folder; None for runs/<recipe>.
+    """
+
+    task: ClassVar[str] = ""
+    """Written into config.json, so that a run folder says what kind of job it is."""
+
+    data: LoadingConfig = field(default_factory=LoadingConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    out: Path | None = None
+
+    def to_json(self) -> str:
+        """Return the configuration as indented JSON; `from_json` is its inverse."""
+        return json.dumps({"task": self.task, **_plain(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read `to_json`'s output.
+
+        Raises:
+            InputError: not JSON, an unknown key, or a value that the configuration refuses.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"the training configuration is not JSON: {error}.") from error
+        if isinstance(data, dict):
+            task = data.pop("task", "classification")  # files of the first versions do not say
+            if task != cls.task:
+                raise InputError(f"this is a job of {task}; {cls.task} was expected.")
+        return _build(data, cls, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(JobConfig):
+    """A whole training job of image classification.
 
     Attributes:
         model: which model.
@@ -196,30 +264,11 @@ class TrainConfig:
         out: run folder; None for runs/<recipe>.
     """
 
+    task: ClassVar[str] = "classification"
+
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    out: Path | None = None
-
-    def to_json(self) -> str:
-        """Return the configuration as indented JSON; `from_json` is its inverse."""
-        return json.dumps(_plain(self), indent=2) + "\n"
-
-    @staticmethod
-    def from_json(text: str) -> "TrainConfig":
-        """Read `to_json`'s output.
-
-        Raises:
-            InputError: not JSON, an unknown key, or a value that the configuration refuses.
-        """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"the training configuration is not JSON: {error}.") from error
-        return _build(data, TrainConfig, "")
 
 
 def _require(holds: bool, name: str, expected: str, got: object) -> None:

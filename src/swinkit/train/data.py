@@ -10,25 +10,34 @@ from torch.utils.data import DataLoader
 from swinkit.data import ResumableSampler, TransformedDataset, TransformedShards
 from swinkit.data.loader import build_loader, choose_workers
 from swinkit.errors import InputError
-from swinkit.train.config import TrainConfig
+from swinkit.train.config import JobConfig
 
 PictureData = TransformedDataset | TransformedShards
 
 
-class ClassificationData(L.LightningDataModule):
+class JobData(L.LightningDataModule):
     """Loaders whose rank shards of batch k are together what one process would see as batch k.
 
     Args:
         train: `TransformedDataset` or `TransformedShards`.
         val: the same, for validation; None for none.
         config: the job.
+        val_batch_size: pictures of a validation batch; None: as in training.
 
     Attributes:
         position: (epoch, batch) of the next batch this run needs; part of every checkpoint.
     """
 
-    def __init__(self, train: PictureData, val: PictureData | None, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        train: PictureData,
+        val: PictureData | None,
+        config: JobConfig,
+        *,
+        val_batch_size: int | None = None,
+    ) -> None:
         super().__init__()
+        self.val_batch_size = val_batch_size or config.data.batch_size
         self.train_set, self.val_set, self.config = train, val, config
         self.position = (0, 0)
 
@@ -88,7 +97,7 @@ class ClassificationData(L.LightningDataModule):
         assert self.trainer is not None
         return build_loader(
             self.val_set,
-            batch_size=self.config.data.batch_size,
+            batch_size=self.val_batch_size,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             workers=self._workers(),

@@ -14,12 +14,12 @@ import torch
 
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
-from swinkit.train.config import TrainConfig
+from swinkit.train.config import JobConfig
 
 _PACKAGES = ("swinkit", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow", "timm")
 
 
-def prepare_folder(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def prepare_folder(folder: Path, config: JobConfig, *, resume: bool) -> None:
     """Make the run folder, or check that a run can go on in it, and write config.json and environment.json.
 
     Raises:

@@ -3,7 +3,7 @@
 import csv
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,11 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from swinkit.files import atomic_path
-from swinkit.train.module import ClassificationModule
+from swinkit.train.task_module import TaskModule
 
-COLUMNS: tuple[str, ...] = (
-    "step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss", "val_top1", "val_top5"
-)  # fmt: skip
-"""Of metrics.csv. Steps and epochs done so far; lr of the step; loss: mean since the row before; scores are
-fractions.
+COLUMNS: tuple[str, ...] = ("step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss")
+"""Of metrics.csv, before the scores of the task (val_top1, say), which are fractions. Steps and epochs
+done so far; lr of the step; loss: mean since the row before.
 """
 
 
@@ -58,10 +56,19 @@ class History(Callback):
     Args:
         folder: the run folder.
         every: optimiser steps between rows.
+        scores: names of the task's scores.
         after_epoch: called after every epoch's row, to redraw the curve.
     """
 
-    def __init__(self, folder: Path, *, every: int, after_epoch: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every: int,
+        scores: Iterable[str],
+        after_epoch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.columns = (*COLUMNS, *(f"val_{name}" for name in scores))
         self.path, self.every, self.after_epoch = folder / "metrics.csv", every, after_epoch
         self._events_folder = folder / "tensorboard"
         self._events: SummaryWriter | None = None
@@ -83,7 +90,7 @@ class History(Callback):
         kept = read_metrics(self.path) if self.path.exists() else []
         kept = [row for row in kept if int(row["step"]) <= trainer.global_step] if trainer.global_step else []
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
+            writer = csv.DictWriter(stream, self.columns)
             writer.writeheader()
             writer.writerows(kept)
         self._events = SummaryWriter(str(self._events_folder), purge_step=trainer.global_step + 1)
@@ -91,7 +98,7 @@ class History(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TaskModule)
         self._loss_sum = self._loss_sum + pl_module.loss  # no .item(): that would wait for the device
         self._batches += 1
         self._pictures += len(batch[1]) * trainer.world_size
@@ -101,10 +108,11 @@ class History(Callback):
             self._write_step(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TaskModule)
         self._pictures, self._since = 0, time.perf_counter()
         if trainer.is_global_zero:
-            scores = {f"val_{name}": f"{value:.6g}" for name, value in pl_module.validation.items()}
+            fresh = pl_module.validation if pl_module.validated_epoch == trainer.current_epoch else {}
+            scores = {f"val_{name}": f"{value:.6g}" for name, value in fresh.items()}
             self._append(trainer.global_step, trainer.current_epoch + 1, scores)
             self.after_epoch()
 
@@ -112,7 +120,7 @@ class History(Callback):
         if self._events is not None:
             self._events.close()
 
-    def _write_step(self, trainer: L.Trainer, module: ClassificationModule) -> None:
+    def _write_step(self, trainer: L.Trainer, module: TaskModule) -> None:
         loss = torch.as_tensor(self._loss_sum, device=module.device) / self._batches
         if trainer.world_size > 1:
             loss = trainer.strategy.reduce(loss, reduce_op="mean")
@@ -135,7 +143,7 @@ class History(Callback):
 
     def _append(self, step: int, epoch: float, values: dict[str, str]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as stream:
-            csv.DictWriter(stream, COLUMNS).writerow({"step": step, "epoch": f"{epoch:.6g}", **values})
+            csv.DictWriter(stream, self.columns).writerow({"step": step, "epoch": f"{epoch:.6g}", **values})
         assert self._events is not None
         for name, value in values.items():
             self._events.add_scalar(name, float(value), step)
@@ -190,12 +198,14 @@ class ProgressBar(Callback):
             )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TaskModule)
         now = time.monotonic()
         scores = pl_module.validation
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        if scores:
-            text += f"  top-1 {100 * scores['top1']:.2f}%  top-5 {100 * scores['top5']:.2f}%"
+        if scores and pl_module.validated_epoch == trainer.current_epoch:
+            text += "".join(
+                f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.scores.items()
+            )
             text += f"  loss {scores['loss']:.4f}"
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now

@@ -5,21 +5,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from swinkit import weights
-from swinkit.classification import Classifier, build_classifier
-from swinkit.train.build import build_data, build_model, build_trainer, open_data, pick_device, pick_precision
+from swinkit.build import build_model as spec_model
+from swinkit.train.build import build_trainer, pick_device, pick_precision
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
-from swinkit.train.config import TrainConfig
-from swinkit.train.data import ClassificationData
+from swinkit.train.config import JobConfig
 from swinkit.train.errors import TrainingInterrupted
 from swinkit.train.folder import is_main_process, prepare_folder, write_text
 from swinkit.train.history import History, ProgressBar, RunLog, duration, read_metrics
-from swinkit.train.module import ClassificationModule
+from swinkit.train.prepare import Prepared, prepare
 from swinkit.train.quiet import quiet
 from swinkit.viz.curves import draw_curves
 
@@ -38,9 +37,10 @@ class RunResult:
         epochs: epochs done.
         steps: optimiser steps done.
         best_epoch: epoch of the best model, from 1.
-        top1: validation top-1 accuracy of the best model in percent; None without validation pictures.
-        top5: the same for top-5.
-        val_loss: the same for the loss.
+        scores: validation scores of the best model in percent (top1 and top5, or miou, macc and aacc); empty
+            without validation pictures.
+        labels: how a person calls them.
+        val_loss: validation loss of the best model.
         seconds: duration of this call, without loading data.
         device: where it ran.
         precision: bf16, fp16 or fp32.
@@ -51,16 +51,33 @@ class RunResult:
     epochs: int
     steps: int
     best_epoch: int
-    top1: float | None
-    top5: float | None
+    scores: dict[str, float]
+    labels: dict[str, str]
     val_loss: float | None
     seconds: float
     device: str
     precision: str
 
+    @property
+    def top1(self) -> float | None:
+        """Validation top-1 of a classifier in percent; None without validation pictures."""
+        return self.scores.get("top1")
 
-def train(config: TrainConfig, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
-    """Train a classifier and leave everything in the run folder `config.out`.
+    @property
+    def top5(self) -> float | None:
+        """The same for top-5."""
+        return self.scores.get("top5")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the scores (None where there are none) beside the rest."""
+        values = {key: str(item) if isinstance(item, Path) else item for key, item in asdict(self).items()}
+        labels = values.pop("labels")
+        values.pop("scores")
+        return {**values, **{name: self.scores.get(name) for name in labels}}
+
+
+def train(config: JobConfig, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
+    """Train a model and leave everything in the run folder `config.out`.
 
     The folder gets config.json, environment.json, log.txt, metrics.csv, tensorboard/, curve.png,
     checkpoints/, model.safetensors (the best by validation) and report.json.
@@ -79,18 +96,15 @@ def train(config: TrainConfig, *, resume: bool = False, callbacks: Sequence[Call
     folder = config.out or DEFAULT_FOLDER
     main = is_main_process()
     with quiet():
-        train_set, val_set = open_data(config)
-        # A checkpoint has its own weights, so published ones need not be read first.
-        options = replace(config.model, pretrained=False) if resume else config.model
-        torch.manual_seed(config.trainer.seed)
-        model = build_model(options, train_set.classes)
-        data = build_data(config, model.spec.preprocess, train_set, val_set)
+        parts = prepare(config, resume=resume)
         pick_device(config.trainer)
         if main:
             prepare_folder(folder, replace(config, out=folder), resume=resume)
         log = RunLog(folder / "log.txt" if main else None)
-        _announce(log, config, model, data)
-        return _Run(config, folder, model, data, log).go(resume, callbacks)
+        _announce(log, config, parts)
+        for name, content in parts.facts.items() if main else ():
+            write_text(folder / name, json.dumps(content, indent=2) + "\n")
+        return _Run(config, folder, parts, log).go(resume, callbacks)
 
 
 class _Run:
@@ -98,17 +112,14 @@ class _Run:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: JobConfig,
         folder: Path,
-        model: Classifier,
-        data: ClassificationData,
+        parts: Prepared,
         log: RunLog,
     ) -> None:
-        self.config, self.folder, self.model = config, folder, model
-        self.data, self.log, self.main = data, log, is_main_process()
-        self.module = ClassificationModule(
-            model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
-        )
+        self.config, self.folder, self.model = config, folder, parts.model
+        self.data, self.module = parts.data, parts.module
+        self.log, self.main = log, is_main_process()
         settings = config.trainer
         checkpoints = folder / "checkpoints"
         self.checkpoints = Checkpoints(
@@ -119,7 +130,9 @@ class _Run:
             say=log.say,
             max_steps=settings.max_steps,
         )
-        self.history = History(folder, every=settings.log_every, after_epoch=self._redraw)
+        self.history = History(
+            folder, every=settings.log_every, scores=self.module.scores, after_epoch=self._redraw
+        )
         self.guard = FiniteGuard(checkpoints)
         self._drawn_at = time.monotonic()
         self.trainer: L.Trainer | None = None
@@ -128,9 +141,15 @@ class _Run:
         """Train and report."""
         # In this order: stop before anything is written, write the row, then what the caller has, then save.
         parts = [self.guard, self.history, ProgressBar(self.log), *callbacks, self.checkpoints]
-        self.trainer = build_trainer(self.config, self.folder, parts, validate=self.data.val_set is not None)
+        self.trainer = build_trainer(
+            self.config,
+            self.folder,
+            parts,
+            epochs=self.config.schedule.whole_epochs(self.data.steps_per_epoch),
+            validate=self.data.val_set is not None,
+        )
         if self.config.trainer.compile:
-            self.model.compile()
+            self.module.compile_model()
         start = time.monotonic()
         try:
             self.trainer.fit(
@@ -151,25 +170,22 @@ class _Run:
     def _report(self, seconds: float) -> RunResult:
         assert self.trainer is not None
         best, device = self.checkpoints, pick_device(self.config.trainer)
-        percent = {name: 100 * best.scores[name] for name in ("top1", "top5") if name in best.scores}
+        percent = {name: 100 * best.scores[name] for name in self.module.scores if name in best.scores}
         result = RunResult(
             folder=self.folder,
             model=self.folder / "model.safetensors",
             epochs=self.trainer.current_epoch,
             steps=self.trainer.global_step,
             best_epoch=best.best_epoch + 1,
-            top1=percent.get("top1"),
-            top5=percent.get("top5"),
+            scores=percent,
+            labels=self.module.scores,
             val_loss=best.scores.get("loss"),
             seconds=seconds,
             device=device,
             precision=pick_precision(self.config.trainer, device),
         )
         if self.main:
-            values = {
-                key: str(value) if isinstance(value, Path) else value for key, value in asdict(result).items()
-            }
-            write_text(self.folder / "report.json", json.dumps(values, indent=2) + "\n")
+            write_text(self.folder / "report.json", json.dumps(result.to_dict(), indent=2) + "\n")
             self.log.say(f"done in {duration(seconds)}: {result.model}")
         return result
 
@@ -182,7 +198,7 @@ class _Run:
             return
         state = self.trainer.strategy.lightning_module_state_dict()
         if self.main:
-            whole = build_classifier(self.model.spec)
+            whole = spec_model(self.model.spec)
             own = {
                 key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")
             }
@@ -195,13 +211,16 @@ class _Run:
 
     def _draw(self) -> None:
         if self.main and self.history.path.exists():
-            draw_curves(self.folder / "curve.png", read_metrics(self.history.path))
+            name, label = next(iter(self.module.scores.items()))
+            rows = read_metrics(self.history.path)
+            draw_curves(self.folder / "curve.png", rows, score=f"val_{name}", label=label)
             self._drawn_at = time.monotonic()
 
 
-def _announce(log: RunLog, config: TrainConfig, model: Classifier, data: ClassificationData) -> None:
+def _announce(log: RunLog, config: JobConfig, parts: Prepared) -> None:
     """Say what is going to happen before it takes time."""
-    settings, schedule = config.trainer, config.schedule
+    model, data = parts.model, parts.data
+    settings, epochs = config.trainer, config.schedule.whole_epochs(data.steps_per_epoch)
     device = pick_device(settings)
     val = len(data.val_set) if data.val_set is not None else 0
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -214,11 +233,13 @@ def _announce(log: RunLog, config: TrainConfig, model: Classifier, data: Classif
         f"{len(model.spec.class_names)} classes"
     )
     log.say(
-        f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters{frozen}, "
+        f"model: {model.spec.name or type(model).__name__}, {parameters / 1e6:.2f} M parameters{frozen}, "
         f"input {height} x {width} pixels"
     )
     log.say(
-        f"run: {schedule.epochs} epochs of {data.steps_per_epoch} steps of {pictures} pictures on "
+        f"run: {epochs} epochs of {data.steps_per_epoch} steps of {pictures} pictures on "
         f"{settings.world_size} {device} device(s) in {pick_precision(settings, device)}, "
         f"into {config.out or DEFAULT_FOLDER}"
     )
+    for remark in parts.remarks:
+        log.say(remark)

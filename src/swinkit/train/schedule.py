@@ -23,8 +23,9 @@ class LearningRate:
 
     def __init__(self, schedule: ScheduleConfig, peak: float, steps_per_epoch: int) -> None:
         self.kind = schedule.kind
-        self.total = schedule.epochs * steps_per_epoch
-        self.warmup = round(schedule.warmup_epochs * steps_per_epoch)
+        self.total = schedule.steps or schedule.epochs * steps_per_epoch
+        warmup = schedule.warmup_steps
+        self.warmup = round(schedule.warmup_epochs * steps_per_epoch) if warmup is None else warmup
         self.start = schedule.warmup_lr / peak
         self.end = schedule.min_lr / peak
 

@@ -9,14 +9,22 @@ from matplotlib.axes import Axes
 from swinkit.viz.style import MUTED, PALETTE, new_figure, save, style_axes
 
 
-def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
+def draw_curves(
+    path: str | os.PathLike[str],
+    rows: Sequence[Mapping[str, str]],
+    *,
+    title: str = "",
+    score: str = "val_top1",
+    label: str = "top-1",
+) -> None:
     """Draw the rows of a metrics.csv.
 
     Args:
         path: picture to write; its ending says the format.
-        rows: each with "epoch" and any of "loss", "lr", "val_loss" and "val_top1" (a fraction), "" where
-            there is none.
+        rows: each with "epoch" and any of "loss", "lr", "val_loss" and `score`, "" where there is none.
         title: above the first panel.
+        score: column with the score of the validations, a fraction.
+        label: how a person calls it.
 
     Raises:
         InputError: the picture cannot be written.
@@ -29,8 +37,8 @@ def draw_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]],
     if loss.lines:
         loss.legend(frameon=False, fontsize=8)
 
-    style_axes(accuracy, title="Validation top-1", x="epoch", y="%")
-    top = _plot(accuracy, rows, "val_top1", "top-1", PALETTE[1], marker=True, scale=100)
+    style_axes(accuracy, title=f"Validation {label}", x="epoch", y="%")
+    top = _plot(accuracy, rows, score, label, PALETTE[1], marker=True, scale=100)
     if top:
         best = max(range(len(top)), key=lambda index: top[index][1])
         accuracy.annotate(

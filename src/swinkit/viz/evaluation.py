@@ -1,5 +1,7 @@
 """Figures of an evaluation: the confusion matrix and the worst mistakes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -26,25 +28,38 @@ def confusion_figure(report: ClassificationReport) -> Figure:
     """
     if report.confusion is None:
         raise InputError(f"the confusion matrix is not kept for {len(report.classes)} classes.")
-    counts_KK = report.confusion.numpy()
+    title = f"Confusion: {report.top1:.1%} of {report.count} right"
+    return shares_figure(report.confusion.numpy(), report.classes, title=title)
+
+
+def shares_figure(
+    counts_KK: np.ndarray, names: Sequence[str], *, title: str, percent: bool = False
+) -> Figure:
+    """Draw a table of counts (row = true class), each cell shaded by its share of the row.
+
+    Args:
+        counts_KK: how often.
+        names: of the K classes.
+        title: above it.
+        percent: write shares of the row into the cells instead of counts.
+    """
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     classes = len(counts_KK)
     side = min(max(3.6, 0.45 * classes), 12) + 1.4
     figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(shares_KK, cmap=_SHADES, vmin=0, vmax=1, interpolation="nearest")
-    title = f"Confusion: {report.top1:.1%} of {report.count} right"
     style_axes(axes, title=title, x="predicted", y="true", grid=False)
     if classes <= LABEL_LIMIT:
-        names = [name.replace("$", r"\$")[:24] for name in report.classes]
-        axes.set_xticks(range(classes), names, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(classes), names)
+        labels = [name.replace("$", r"\$")[:24] for name in names]
+        axes.set_xticks(range(classes), labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), labels)
     if classes <= NUMBER_LIMIT:
         for row, column in zip(*np.nonzero(counts_KK), strict=True):
             axes.text(
                 column,
                 row,
-                str(counts_KK[row, column]),
+                f"{100 * shares_KK[row, column]:.0f}" if percent else str(counts_KK[row, column]),
                 ha="center",
                 va="center",
                 fontsize=7,

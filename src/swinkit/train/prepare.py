@@ -1,0 +1,151 @@
+"""What a job needs before it runs, one function a task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from swinkit.backbones import VARIANTS, SwinConfig
+from swinkit.data.look_over import look_over, warnings_of
+from swinkit.data.mask_transforms import MaskEvalTransform, MaskTrainTransform, TransformedMasks
+from swinkit.data.masks import MaskDataset, find_folders, open_masks
+from swinkit.errors import InputError
+from swinkit.models_segmentation import create_segmenter
+from swinkit.segmentation.losses import SegmentationLoss
+from swinkit.segmentation.segmenter import Segmenter
+from swinkit.train.build import build_data, build_model, open_data
+from swinkit.train.config import JobConfig, TrainConfig
+from swinkit.train.data import JobData
+from swinkit.train.module import ClassificationModule
+from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.train.segmentation_module import SegmentationModule
+from swinkit.train.task_module import TaskModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The parts of a job.
+
+    Attributes:
+        model: with its `spec`.
+        data: loaders.
+        module: the model with its loss and scores.
+        remarks: what the user should know about the data.
+        facts: further files for the run folder, name -> JSON content.
+    """
+
+    model: Any
+    data: JobData
+    module: TaskModule
+    remarks: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(config: JobConfig, *, resume: bool) -> Prepared:
+    """Open the data, build the model, and put both together.
+
+    Args:
+        config: the job.
+        resume: published weights need not be read: the checkpoint has the model's own.
+
+    Raises:
+        InputError: data, model and settings do not fit together.
+    """
+    return PREPARE[type(config)](config, resume)
+
+
+def prepare_classification(config: TrainConfig, resume: bool) -> Prepared:
+    """Image classification."""
+    train_set, val_set = open_data(config)
+    options = replace(config.model, pretrained=False) if resume else config.model
+    torch.manual_seed(config.trainer.seed)
+    model = build_model(options, train_set.classes)
+    data = build_data(config, model.spec.preprocess, train_set, val_set)
+    module = ClassificationModule(
+        model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
+    )
+    return Prepared(model=model, data=data, module=module)
+
+
+def prepare_segmentation(config: SegmentConfig, resume: bool) -> Prepared:
+    """Semantic segmentation: the masks are looked over first."""
+    train_set, val_set = open_mask_data(config)
+    seen = look_over(train_set, limit=config.data.look_over)
+    seen_val = look_over(val_set, limit=config.data.look_over) if val_set is not None else None
+    balanced = config.loss.class_weights != "none" or config.loss.dice > 0
+    options = replace(config.model, pretrained=False) if resume else config.model
+    torch.manual_seed(config.trainer.seed)
+    model = build_segmenter_of(config, options, train_set)
+    preprocess, inference = model.spec.preprocess, model.config.inference
+    seed = config.trainer.seed
+    data = JobData(
+        TransformedMasks(train_set, MaskTrainTransform(config.augment, preprocess), seed),
+        TransformedMasks(val_set, MaskEvalTransform(preprocess, inference), seed) if val_set else None,
+        config,
+        val_batch_size=1,  # pictures keep their own sizes
+    )
+    loss = SegmentationLoss(config.loss, len(train_set.classes), seen.pixels)
+    module = SegmentationModule(model, config, loss, steps_per_epoch=data.steps_per_epoch)
+    facts = {"train": seen.to_dict(), "val": seen_val.to_dict() if seen_val is not None else None}
+    remarks = [f"warning: {line}" for line in warnings_of(seen, seen_val, balanced=balanced)]
+    return Prepared(model=model, data=data, module=module, remarks=remarks, facts={"data.json": facts})
+
+
+def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | None]:
+    """Open the training and the validation masks; None where there are none.
+
+    Raises:
+        InputError: the data is missing or malformed, or the parts disagree on the classes.
+    """
+    train = open_masks(config.data, "train")
+    root = config.data.path
+    assert root is not None
+    split = find_folders(root, "train") is not None
+    has_val = find_folders(root, "val") is not None if split else config.data.val_fraction > 0
+    val = open_masks(config.data, "val") if has_val else None
+    if val is not None and not len(val):
+        val = None
+    if val is not None and val.classes != train.classes:
+        raise InputError(
+            f"training masks have {len(train.classes)} classes and validation masks {len(val.classes)}: put "
+            "a classes.txt with one name a line beside the data."
+        )
+    return train, val
+
+
+def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: MaskDataset) -> Segmenter:
+    """Build the model with the data's classes, colours and crop in its spec."""
+    own = {
+        name: value
+        for name in ("patch_size", "embed_dim", "depths", "num_heads")
+        if (value := getattr(options, name)) is not None
+    }
+    source: Any = options.name
+    if own or options.name == "custom":
+        source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
+    model = create_segmenter(
+        source,
+        num_classes=len(data.classes),
+        class_names=data.classes,
+        pretrained=options.pretrained,
+        crop=config.augment.crop,
+        window_size=options.window_size,
+        drop_path_rate=options.drop_path_rate,
+        channels=options.channels,
+        auxiliary_channels=options.auxiliary_channels,
+        palette=data.legend.palette,
+        inference=config.inference,
+        grad_checkpointing=options.grad_checkpointing,
+        attention_impl=options.attention_impl,
+    )
+    if options.freeze_stages:
+        model.backbone.freeze_stages(options.freeze_stages)
+    return model
+
+
+PREPARE: dict[type[JobConfig], Callable[[Any, bool], Prepared]] = {
+    TrainConfig: prepare_classification,
+    SegmentConfig: prepare_segmentation,
+}
+"""Job -> function (config, resume) that prepares it."""

@@ -1,0 +1,165 @@
+"""A segmentation job from a folder of masks to a run folder, stopped and resumed, scored and loaded."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from swinkit.cli.main import main
+from swinkit.data.mask_config import MaskAugmentConfig, MaskDataConfig
+from swinkit.errors import InputError
+from swinkit.recipes import RECIPES
+from swinkit.segmentation.config import LossConfig
+from swinkit.train import train
+from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from swinkit.train.jobs import job_from_json
+from swinkit.train.prepare import build_segmenter_of, open_mask_data
+from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.weights import load, read_state_dict
+
+
+def job(data: Path, out: Path, **changes) -> SegmentConfig:
+    config = SegmentConfig(
+        model=SegmenterOptions(
+            name="custom",
+            embed_dim=8,
+            depths=(2, 2, 2, 2),
+            num_heads=(1, 2, 4, 8),
+            window_size=4,
+            channels=16,
+            auxiliary_channels=8,
+        ),
+        data=MaskDataConfig(path=data, batch_size=3, workers=0),
+        augment=MaskAugmentConfig(crop=(32, 32), ratio=(0.8, 1.2)),
+        loss=LossConfig(dice=1.0),
+        optimizer=OptimizerConfig(lr=3e-3),
+        schedule=ScheduleConfig(epochs=3, warmup_epochs=0, min_lr=0.0),
+        trainer=TrainerConfig(device="cpu", log_every=1),
+        out=out,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def test_a_run_folder_has_all_a_user_needs(mask_folder, tmp_path) -> None:
+    result = train(job(mask_folder(), tmp_path / "run"))
+    assert result.scores.keys() == {"miou", "macc", "aacc"}
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["miou"] == result.scores["miou"]
+    with (tmp_path / "run" / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["val_miou"] for row in rows if row["val_miou"]}
+    seen = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert [row["name"] for row in seen["train"]["classes"]] == ["ground", "square"]
+    model = load(tmp_path / "run")
+    assert model.spec.class_names == ("ground", "square")
+    again = job_from_json((tmp_path / "run" / "config.json").read_text())
+    assert again == job(tmp_path / "squares", tmp_path / "run")
+    assert (tmp_path / "run" / "curve.png").stat().st_size > 0
+
+
+def test_a_resumed_run_is_bit_for_bit_the_one_never_stopped(mask_folder, tmp_path) -> None:
+    data = mask_folder()
+    train(job(data, tmp_path / "whole"))
+    cut = TrainerConfig(device="cpu", log_every=1, max_steps=3)
+    train(job(data, tmp_path / "parts", trainer=cut))
+    train(job(data, tmp_path / "parts"), resume=True)
+    whole, _ = read_state_dict(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+    parts, _ = read_state_dict(tmp_path / "parts" / "checkpoints" / "last.ckpt")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_validation_every_few_epochs_still_has_the_last_one(mask_folder, tmp_path) -> None:
+    settings = TrainerConfig(device="cpu", validate_every=2)
+    train(job(mask_folder(), tmp_path / "run", trainer=settings))
+    with (tmp_path / "run" / "metrics.csv").open() as stream:
+        epochs = [row["epoch"] for row in csv.DictReader(stream) if row["val_miou"]]
+    assert epochs == ["2", "3"]
+
+
+def test_steps_instead_of_epochs_end_with_a_whole_epoch(mask_folder, tmp_path) -> None:
+    schedule = ScheduleConfig(steps=3, warmup_steps=1, warmup_lr=0.0, min_lr=0.0, kind="linear")
+    result = train(job(mask_folder(), tmp_path / "run", schedule=schedule))
+    assert (result.steps, result.epochs) == (4, 2)
+
+
+def test_classes_that_differ_from_the_checkpoint_s_are_said(mask_folder, tmp_path) -> None:
+    data = mask_folder()
+    train(job(data, tmp_path / "run", schedule=ScheduleConfig(epochs=1, warmup_epochs=0)))
+    (data / "classes.txt").write_text("ground\nsquare\ncircle\n")
+    with pytest.raises(InputError, match=r"3 classes.*the model 2"):
+        main_error(["eval", str(tmp_path / "run"), "--data", str(data), "--workers", "0"])
+
+
+def main_error(words: list[str]) -> None:
+    """Run a command for its error itself, which the program would print."""
+    from swinkit.cli.main import COMMANDS, _load
+
+    _load(COMMANDS[words[0]])(words[1:])
+
+
+def test_a_rare_class_is_warned_of_unless_the_loss_weighs_it(mask_folder, tmp_path, capsys) -> None:
+    from swinkit.data.look_over import look_over, warnings_of
+    from swinkit.data.masks import open_masks
+
+    seen = look_over(open_masks(MaskDataConfig(path=mask_folder()), "train"))
+    rare = dataclasses.replace(seen, pixels=(10_000, 10))
+    assert "plain cross-entropy tends to forget" in warnings_of(rare)[0]
+    assert warnings_of(rare, balanced=True) == []
+    missing = dataclasses.replace(seen, pixels=(10_000, 0))
+    assert "square never occur" in warnings_of(missing)[0]
+    assert any("validation only" in line for line in warnings_of(missing, seen))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, recipe in RECIPES.items() if recipe().task == "segmentation"]
+)
+def test_every_recipe_takes_one_step(name: str, mask_folder, tmp_path) -> None:
+    """Published sizes are cut down to what a test can hold; everything else is the recipe's."""
+    recipe = RECIPES[name]()
+    assert isinstance(recipe, SegmentConfig)
+    small = dataclasses.replace(
+        recipe,
+        model=SegmenterOptions(
+            name="custom",
+            embed_dim=8,
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 4, 8),
+            channels=8,
+            auxiliary_channels=8,
+            drop_path_rate=recipe.model.drop_path_rate,
+        ),
+        data=dataclasses.replace(recipe.data, path=mask_folder(), workers=0, kind="masks", batch_size=2),
+        augment=dataclasses.replace(recipe.augment, crop=(64, 64), short_side=None, long_side=None),
+        inference=dataclasses.replace(recipe.inference, short_side=None, long_side=None),
+        trainer=dataclasses.replace(recipe.trainer, device="cpu", max_steps=1),
+        out=tmp_path / "run",
+    )
+    assert train(small).steps == 1
+    assert job_from_json(recipe.to_json()) == recipe
+
+
+def test_the_paper_s_recipes_build_their_models_on_the_meta_device(mask_folder) -> None:
+    for name in ("swin_tiny", "swin_small", "swin_base", "swin_large"):
+        recipe = RECIPES[f"upernet_{name}_ade20k"]()
+        assert isinstance(recipe, SegmentConfig)
+        data, _ = open_mask_data(
+            dataclasses.replace(recipe, data=MaskDataConfig(path=mask_folder(root=name)))
+        )
+        options = dataclasses.replace(recipe.model, pretrained=False)
+        with torch.device("meta"):
+            model = build_segmenter_of(recipe, options, data)
+        assert model.config.inference.short_side == recipe.augment.crop[0]
+
+
+def test_the_command_line_trains_and_resumes(mask_folder, tmp_path, capsys) -> None:
+    words = ["train", "camvid", "--data", str(mask_folder()), "--out", str(tmp_path / "run")]
+    words += ["--model.embed-dim", "8", "--model.depths", "1", "1", "1", "1", "--model.num-heads", "1", "2"]
+    words += ["4", "8", "--augment.crop", "32", "32", "--schedule.epochs", "4", "--data.workers", "0"]
+    words += ["--data.batch-size", "3", "--device", "cpu"]
+    assert main([*words, "--trainer.max-steps", "1"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--trainer.max-steps", "3"]) == 0
+    assert "mIoU (validation)" in capsys.readouterr().out
