@@ -36,7 +36,17 @@ ALLOWED: dict[str, set[str]] = {
 }
 """Room -> rooms it may import, for the lower storeys (ARCHITECTURE.md, "Rooms")."""
 
-STOREYS = ["models", "models_segmentation", "predictor", "predictor_masks", "train", "recipes", "cli"]
+STOREYS = [
+    "models",
+    "models_segmentation",
+    "models_detection",
+    "predictor",
+    "predictor_masks",
+    "predictor_objects",
+    "train",
+    "recipes",
+    "cli",
+]
 """The upper storeys: each may import everything in ALLOWED and the storeys before it."""
 for _room in STOREYS:
     ALLOWED[_room] = set(ALLOWED) | {_room}

@@ -10,6 +10,7 @@ from swinkit.errors import InputError
 
 if TYPE_CHECKING:
     from swinkit.models import create_backbone, create_model
+    from swinkit.models_detection import create_detector
     from swinkit.models_segmentation import create_segmenter
     from swinkit.predictor import Predictor
     from swinkit.weights import load
@@ -21,6 +22,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "create_backbone",
+    "create_detector",
     "create_model",
     "create_segmenter",
     "load",
@@ -28,6 +30,7 @@ __all__ = [
 
 _HOMES = {
     "create_backbone": "swinkit.models",
+    "create_detector": "swinkit.models_detection",
     "create_model": "swinkit.models",
     "create_segmenter": "swinkit.models_segmentation",
     "Predictor": "swinkit.predictor",

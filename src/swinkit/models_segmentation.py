@@ -61,7 +61,7 @@ def create_segmenter(
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
     crop = to_pair(crop)
-    trunk = _trunk(name, window_size=window_size, drop_path_rate=drop_path_rate)
+    trunk = dense_trunk(name, window_size=window_size, drop_path_rate=drop_path_rate)
     ours = not isinstance(trunk, (TimmConfig, DeitPyramidConfig))
     if inference is None:
         inference = InferenceConfig(crop=crop, stride=(crop[0] * 2 // 3, crop[1] * 2 // 3))
@@ -88,7 +88,10 @@ def create_segmenter(
     return model
 
 
-def _trunk(name: str | TrunkConfig, *, window_size: int | None, drop_path_rate: float | None) -> TrunkConfig:
+def dense_trunk(
+    name: str | TrunkConfig, *, window_size: int | None, drop_path_rate: float | None
+) -> TrunkConfig:
+    """Return the configuration of a dense task's backbone from its name, see `create_segmenter`."""
     if isinstance(name, (TimmConfig, DeitPyramidConfig)):
         return name
     if isinstance(name, str) and name.removeprefix(PREFIX).startswith(TIMM):

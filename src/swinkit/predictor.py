@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.data.pictures import list_pictures, open_picture, to_rgb
 from swinkit.data.transforms import eval_transform
+from swinkit.detection.config import DetectorConfig
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
 from swinkit.segmentation.config import SegmenterConfig
@@ -33,7 +34,10 @@ T = TypeVar("T")
 _log = logging.getLogger("swinkit")
 
 
-PREDICTORS: dict[type, str] = {SegmenterConfig: "swinkit.predictor_masks:MaskPredictor"}
+PREDICTORS: dict[type, str] = {
+    SegmenterConfig: "swinkit.predictor_masks:MaskPredictor",
+    DetectorConfig: "swinkit.predictor_objects:ObjectPredictor",
+}
 """Task other than classification -> its predictor, imported when used."""
 
 

@@ -83,7 +83,7 @@ def test_a_mirrored_picture_gives_mirrored_detections_when_both_are_seen(model: 
 
 
 def test_several_sizes_see_the_same_places(model: TwoStageDetector) -> None:
-    detector = PictureDetector(model, select=SELECT, view=ViewConfig(short_sides=(48, 64, 96)))
+    detector = PictureDetector(model, select=SELECT, view=ViewConfig(scales=(0.75, 1.0, 1.5)))
     assert [view.size for view in detector.prepare(picture())] == [(48, 60), (64, 80), (96, 120)]
     result = detector(picture())
     assert len(result) == 20
@@ -178,7 +178,7 @@ def test_categories_that_are_not_the_checkpoints_are_named(classes: tuple[str, .
         match_classes(ObjectDataset(("cat",), (1,), ()), (), 2)
 
 
-@pytest.mark.parametrize("bad", [{"tile": 8}, {"overlap": 0.95}, {"short_sides": (8,)}])
+@pytest.mark.parametrize("bad", [{"tile": 8}, {"overlap": 0.95}, {"scales": ()}, {"scales": (0.0,)}])
 def test_views_that_cannot_be_are_refused(bad) -> None:
     with pytest.raises(InputError):
         ViewConfig(**bad)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from swinkit.data import DataConfig, Split
     from swinkit.evaluate import ClassificationReport
 
-TASKS: dict[str, str] = {"SegmenterConfig": "swinkit.cli.segmentation:evaluate"}
+TASKS: dict[str, str] = {
+    "SegmenterConfig": "swinkit.cli.segmentation:evaluate",
+    "DetectorConfig": "swinkit.cli.detection:evaluate",
+}
 """Task other than classification, by its configuration -> function (args, model, device) that measures it."""
 
 ROWS = 40
@@ -42,16 +45,33 @@ class Args(CommonArgs):
         classes: segmentation: class file of the data.
         values: segmentation: the number that stands for each class in the masks.
         ignore: segmentation: numbers that stand for no class.
-        scales: segmentation: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
-        flip: segmentation: read each picture mirrored too.
+        scales: segmentation, detection: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
+        flip: segmentation, detection: read each picture mirrored too.
         slide: segmentation: read by sliding crops.
         full_size: segmentation: read pictures at their own size, whatever the model was tested with.
+        max_detections: detection: best detections a picture that count, for the three recalls; AP takes the
+            last.
+        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them.
+        tile: detection: search larger pictures in overlapping tiles of this side in pixels.
+        detections: detection: score this COCO result file instead of running a model; MODEL is then only a
+            name, such as "theirs".
     """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     data: Path | None = None
     kind: Literal[
-        "auto", "folder", "digits", "cifar10", "cifar100", "imagenet", "webdataset", "masks", "ade20k"
+        "auto",
+        "folder",
+        "digits",
+        "cifar10",
+        "cifar100",
+        "imagenet",
+        "webdataset",
+        "masks",
+        "ade20k",
+        "coco",
+        "yolo",
+        "voc",
     ] = "auto"
     split: Literal["test", "val", "train"] | None = None
     out: Path | None = None
@@ -66,6 +86,10 @@ class Args(CommonArgs):
     flip: bool = False
     slide: bool = False
     full_size: bool = False
+    max_detections: tuple[int, int, int] | None = None
+    soft_nms: bool = False
+    tile: int | None = None
+    detections: Path | None = None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,13 +98,17 @@ def main(argv: Sequence[str]) -> int:
         Args,
         argv,
         prog="swinkit eval",
-        description="Measure a model on labelled pictures: top-1 or mean IoU, every class, the confusions.",
+        description="Measure a model on labelled pictures: top-1, mean IoU or average precision.",
         examples=(
             "swinkit eval runs/flowers --data ./flowers/test --out report",
             "swinkit eval swin_tiny_patch4_window7_224 --data /data/imagenet --kind imagenet",
+            "swinkit eval runs/blood --data ./blood --split test --out report",
+            "swinkit eval theirs --detections results.json --data annotations.json",
             "swinkit eval runs/roads --data ./roads --split test --flip --out report",
         ),
     )
+    if args.detections is not None:
+        return import_module("swinkit.cli.detection").evaluate_file(args)
     import swinkit
 
     device = pick_device(args.device)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from swinkit.predictor import ClassificationResult
 
 
-TASKS: dict[str, str] = {"SegmenterConfig": "swinkit.cli.segmentation:predict"}
+TASKS: dict[str, str] = {
+    "SegmenterConfig": "swinkit.cli.segmentation:predict",
+    "DetectorConfig": "swinkit.cli.detection:predict",
+}
 """Task other than classification, by its configuration -> function (args, model, device, paths) that applies
 it."""
 
@@ -38,11 +41,18 @@ class Args(CommonArgs):
         batch_size: pictures at once.
         polygons: segmentation: outlines of every region in the JSON.
         least: segmentation: outlines of smaller regions, in pixels, are left out.
-        scales: segmentation: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
-        flip: segmentation: read each picture mirrored too.
+        scales: segmentation, detection: sizes each picture is read at, such as 0.5 0.75 1 1.25 1.5 1.75.
+        flip: segmentation, detection: read each picture mirrored too.
         slide: segmentation: read by sliding crops.
         full_size: segmentation: read pictures at their own size, large ones in tiles, whatever the model was
             tested with.
+        score: detection: least score.
+        most: detection: objects a picture, at most.
+        only: detection: names of the classes to search for.
+        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them.
+        tile: detection: search larger pictures in overlapping tiles of this side in pixels.
+        overlap: detection: share of a tile that the next one covers too.
+        resume: detection: go on with an --out folder whose prediction was stopped.
     """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -58,6 +68,13 @@ class Args(CommonArgs):
     flip: bool = False
     slide: bool = False
     full_size: bool = False
+    score: float | None = None
+    most: int | None = None
+    only: tuple[str, ...] = ()
+    soft_nms: bool = False
+    tile: int | None = None
+    overlap: float = 0.2
+    resume: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,10 +83,11 @@ def main(argv: Sequence[str]) -> int:
         Args,
         argv,
         prog="swinkit predict",
-        description="Apply a model to pictures: classes, or masks. Damaged ones among many are left out.",
+        description="Apply a model to pictures: classes, objects, or masks. Damaged ones are left out.",
         examples=(
             "swinkit predict runs/flowers photos/ --out out --save-pictures",
             "swinkit predict swin_tiny_patch4_window7_224 'photos/*.jpg' --format csv --top-k 1",
+            "swinkit predict runs/blood slides/ --out out --save-pictures --score 0.5",
             "swinkit predict runs/roads aerial.tif --out out --save-pictures --polygons",
         ),
     )

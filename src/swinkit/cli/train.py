@@ -15,9 +15,12 @@ ALIASES = {
     "--seed": "--trainer.seed",
 }
 """Short names of the settings that are given most."""
+FLAGS = {"--boxes-only": ("--model.masks", "False")}
+"""Words that stand for a setting and its value."""
 
 EXAMPLES = (
     "swinkit train finetune --data ./flowers --out runs/flowers",
+    "swinkit train detect --data ./blood --boxes-only",
     "swinkit train segment --data ./roads --out runs/roads",
     "swinkit train digits --schedule.epochs 10 --out runs/digits",
     "swinkit train --resume runs/flowers",
@@ -26,15 +29,17 @@ EXAMPLES = (
 HELP = """usage: swinkit train RECIPE [SETTINGS]
        swinkit train --resume RUN_FOLDER [SETTINGS]
 
-Train a model: a classifier, or a segmenter of pictures with masks. The recipe says everything; any setting
-can be changed by name.
+Train a model: a classifier, a detector, or a segmenter of pictures with masks. The recipe says everything;
+any setting can be changed by name.
 
   --list                 the recipes
   RECIPE --help          the recipe's card and all settings
   --data FOLDER          the pictures: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg; for
-                         segmentation FOLDER/images/{train,val,test} and FOLDER/masks/{train,val,test}
+                         segmentation FOLDER/images/{train,val,test} and FOLDER/masks/{train,val,test};
+                         for detection COCO, YOLO or Pascal VOC
   --model NAME           another model (see `swinkit models`)
   --pretrained WHAT      True, False, or a checkpoint to start from
+  --boxes-only           detection: no masks, even if the data have outlines
   --out FOLDER           run folder (runs/RECIPE)
   --resume RUN_FOLDER    go on with a run that was stopped
   --device, --seed       where to compute, and the start of every random choice
@@ -132,6 +137,9 @@ def _resumed(words: list[str]):
 def _spell_out(argv: list[str]) -> list[str]:
     words = []
     for word in argv:
+        if word in FLAGS:
+            words += FLAGS[word]
+            continue
         name, equals, value = word.partition("=")
         words.append(ALIASES.get(name, name) + equals + value)
     return words

@@ -8,7 +8,7 @@ epoch, index).
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +32,7 @@ LEAST_SIDE = 1.0
 """Objects of which a cut leaves less than this many pixels a side are not trained."""
 
 
-@dataclass(frozen=True)
-class PictureInfo:
+class PictureInfo(NamedTuple):
     """What a detector's input was made from.
 
     Attributes:

@@ -179,14 +179,14 @@ class ViewConfig:
     """How a picture is looked at when objects are searched in it.
 
     Attributes:
-        short_sides: the picture is seen at these sizes and the findings are merged; none: at the model's own.
+        scales: the picture is seen at these sizes, relative to the model's own, and the findings are merged.
         flip: and mirrored as well.
         tile: side in pixels of square tiles that a larger picture is searched in; None: whole.
         overlap: share of a tile that the next one covers too; more than the largest object needs.
         classes: only these are searched; none: all.
     """
 
-    short_sides: tuple[int, ...] = ()
+    scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     tile: int | None = None
     overlap: float = 0.2
@@ -197,8 +197,8 @@ class ViewConfig:
             raise InputError(f"a tile needs at least 32 pixels a side; got {self.tile}.")
         if not 0 <= self.overlap < 0.9:
             raise InputError(f"overlap is a share of a tile, from 0 to below 0.9; got {self.overlap}.")
-        if any(side < 32 for side in self.short_sides):
-            raise InputError(f"short_sides must be 32 pixels or more; got {self.short_sides}.")
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(f"scales must be one or more numbers above 0; got {self.scales}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,18 +30,14 @@ class PictureDetector:
         self.select = select or model.config.select
         self.view = view or ViewConfig()
         config = model.config
-        sides = self.view.short_sides or (0,)
         self._transforms = [
             ObjectEvalTransform(
                 model.spec.preprocess,
-                short_side=side or config.short_side,
-                # The published scales keep the shape of the largest picture.
-                long_side=config.long_side
-                if not side
-                else round(config.long_side * side / config.short_side),
-                scale=None if side else config.scale,
+                short_side=round(config.short_side * scale),
+                long_side=round(config.long_side * scale),
+                scale=None if config.scale is None else config.scale * scale,
             )
-            for side in sides
+            for scale in self.view.scales
         ]
         self._allowed = allowed_classes(config, model.spec.class_names, self.view.classes)
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 
-from swinkit.recipes import ablations, imagenet, segmentation, small
+from swinkit.recipes import ablations, detection, imagenet, segmentation, small
 from swinkit.train.config import JobConfig
 
 RECIPES: dict[str, Callable[[], JobConfig]] = {
     "finetune": small.finetune,
+    "detect": detection.detect,
     "segment": segmentation.segment,
     "digits": small.digits,
     "cifar10": small.cifar10,
     "camvid": segmentation.camvid,
+    "nuclei": detection.nuclei,
+    "bccd": detection.bccd,
     "swin_tiny_imagenet1k": imagenet.swin_tiny_imagenet1k,
     "swin_small_imagenet1k": imagenet.swin_small_imagenet1k,
     "swin_base_imagenet1k": imagenet.swin_base_imagenet1k,
@@ -27,6 +30,14 @@ RECIPES: dict[str, Callable[[], JobConfig]] = {
     "swin_tiny_384": imagenet.swin_tiny_384,
     "swin_small_384": imagenet.swin_small_384,
     "swin_base_384": imagenet.swin_base_384,
+    "mask_rcnn_swin_tiny_1x": detection.mask_rcnn_swin_tiny_1x,
+    "mask_rcnn_swin_tiny_3x": detection.mask_rcnn_swin_tiny_3x,
+    "mask_rcnn_swin_small_3x": detection.mask_rcnn_swin_small_3x,
+    "cascade_mask_rcnn_swin_tiny_1x": detection.cascade_mask_rcnn_swin_tiny_1x,
+    "cascade_mask_rcnn_swin_tiny_3x": detection.cascade_mask_rcnn_swin_tiny_3x,
+    "cascade_mask_rcnn_swin_small_3x": detection.cascade_mask_rcnn_swin_small_3x,
+    "cascade_mask_rcnn_swin_base_3x": detection.cascade_mask_rcnn_swin_base_3x,
+    "cascade_mask_rcnn_resnet50_3x": detection.cascade_mask_rcnn_resnet50_3x,
     "upernet_swin_tiny_ade20k": segmentation.upernet_swin_tiny_ade20k,
     "upernet_swin_small_ade20k": segmentation.upernet_swin_small_ade20k,
     "upernet_swin_base_ade20k": segmentation.upernet_swin_base_ade20k,

@@ -113,7 +113,8 @@ class ScheduleConfig:
         warmup_epochs: epochs of linear warm-up from warmup_lr to the peak.
         warmup_lr: learning rate of the first step.
         min_lr: learning rate after the last step.
-        kind: from the peak to min_lr after the warm-up: cosine, linear, or constant (min_lr unused).
+        kind: from the peak to min_lr after the warm-up: cosine, linear, constant or drops (min_lr unused).
+        drops: with kind drops, epochs after which the learning rate falls to a tenth.
         steps: optimiser steps instead of epochs; the run ends with the epoch in which they are reached, and
             the learning rate reaches min_lr at this step.
         warmup_steps: steps of warm-up instead of epochs.
@@ -123,7 +124,8 @@ class ScheduleConfig:
     warmup_epochs: float = 20.0
     warmup_lr: float = 5e-7
     min_lr: float = 5e-6
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "constant", "drops"] = "cosine"
+    drops: tuple[int, ...] = ()
     steps: int | None = None
     warmup_steps: int | None = None
 

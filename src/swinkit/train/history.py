@@ -206,7 +206,7 @@ class ProgressBar(Callback):
             text += "".join(
                 f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.scores.items()
             )
-            text += f"  loss {scores['loss']:.4f}"
+            text += f"  loss {scores['loss']:.4f}" if "loss" in scores else ""
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now
 

@@ -4,9 +4,10 @@ import json
 
 from swinkit.errors import InputError
 from swinkit.train.config import JobConfig, TrainConfig
+from swinkit.train.detection_config import DetectConfig
 from swinkit.train.segmentation_config import SegmentConfig
 
-JOBS: dict[str, type[JobConfig]] = {job.task: job for job in (TrainConfig, SegmentConfig)}
+JOBS: dict[str, type[JobConfig]] = {job.task: job for job in (TrainConfig, SegmentConfig, DetectConfig)}
 """Task as config.json names it -> its job."""
 
 

@@ -1,7 +1,7 @@
 """What a job needs before it runs, one function a task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,29 +17,12 @@ from swinkit.segmentation.segmenter import Segmenter
 from swinkit.train.build import build_data, build_model, open_data
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
+from swinkit.train.detection_config import DetectConfig
 from swinkit.train.module import ClassificationModule
+from swinkit.train.prepare_detection import prepare_detection
+from swinkit.train.prepared import Prepared
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
 from swinkit.train.segmentation_module import SegmentationModule
-from swinkit.train.task_module import TaskModule
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """The parts of a job.
-
-    Attributes:
-        model: with its `spec`.
-        data: loaders.
-        module: the model with its loss and scores.
-        remarks: what the user should know about the data.
-        facts: further files for the run folder, name -> JSON content.
-    """
-
-    model: Any
-    data: JobData
-    module: TaskModule
-    remarks: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def prepare(config: JobConfig, *, resume: bool) -> Prepared:
@@ -147,5 +130,6 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
 PREPARE: dict[type[JobConfig], Callable[[Any, bool], Prepared]] = {
     TrainConfig: prepare_classification,
     SegmentConfig: prepare_segmentation,
+    DetectConfig: prepare_detection,
 }
 """Job -> function (config, resume) that prepares it."""

@@ -12,8 +12,8 @@ class LearningRate:
     """step -> learning rate relative to the peak, so that groups with their own peak keep their proportion.
 
     Linear warm-up from warmup_lr to the peak; then cosine or linear from the peak to min_lr over the
-    remaining steps, or constant. Step k (from 0) is the k-th optimiser step; `factor(total_steps)` is exactly
-    min_lr / peak.
+    remaining steps, or constant, or down to a tenth after each of the schedule's drops. Step k (from 0) is
+    the k-th optimiser step; with cosine and linear `factor(total_steps)` is exactly min_lr / peak.
 
     Args:
         schedule: the schedule.
@@ -26,6 +26,7 @@ class LearningRate:
         self.total = schedule.steps or schedule.epochs * steps_per_epoch
         warmup = schedule.warmup_steps
         self.warmup = round(schedule.warmup_epochs * steps_per_epoch) if warmup is None else warmup
+        self.drops = tuple(epoch * steps_per_epoch for epoch in schedule.drops)
         self.start = schedule.warmup_lr / peak
         self.end = schedule.min_lr / peak
 
@@ -33,6 +34,8 @@ class LearningRate:
         """Return the learning rate of optimiser step `step` over the peak."""
         if step < self.warmup:
             return self.start + (1 - self.start) * step / self.warmup
+        if self.kind == "drops":
+            return 0.1 ** sum(step >= drop for drop in self.drops)
         if self.kind == "constant":
             return 1.0
         progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))

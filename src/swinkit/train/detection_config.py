@@ -1,0 +1,83 @@
+"""A training job of object detection as plain data."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
+from swinkit.detection.config import SelectConfig
+from swinkit.ops.window_attention import Implementation
+from swinkit.train.config import JobConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """A detector on which backbone. None means: as the variant or the published head has it.
+
+    Attributes:
+        name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
+            for a Swin Transformer described by the numbers below.
+        head: mask_rcnn or cascade_mask_rcnn.
+        masks: whether objects are outlined: auto (if the data have outlines), True or False.
+        pretrained: True for the published weights of the backbone; the path of a checkpoint of a classifier,
+            a backbone or a detector; False to start from scratch.
+        window_size: tokens a side of a window.
+        drop_path_rate: stochastic depth of the last block.
+        patch_size: pixels a side of a patch, for a model of your own size.
+        embed_dim: channels of the first stage, for a model of your own size.
+        depths: blocks of each stage, for a model of your own size.
+        num_heads: attention heads of each stage, for a model of your own size.
+        channels: of the pyramid and of the heads' convolutions.
+        fc_channels: of the box head's linear layers.
+        anchor_scale: side of a square anchor in strides of its level; 8 means 32 pixels on the finest.
+        samples: regions a picture that the heads are trained on.
+        short_side: pictures are resized to this short side in pixels when the model is used,
+        long_side: but their long side is at most this.
+        scale: a factor to resize by instead.
+        grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
+        freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
+        attention_impl: implementation of window attention: auto, reference or sdpa.
+    """
+
+    name: str = "swin_tiny_patch4_window7_224"
+    head: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
+    masks: bool | Literal["auto"] = "auto"
+    pretrained: bool | str = False
+    window_size: int | None = None
+    drop_path_rate: float | None = None
+    patch_size: int | None = None
+    embed_dim: int | None = None
+    depths: tuple[int, ...] | None = None
+    num_heads: tuple[int, ...] | None = None
+    channels: int = 256
+    fc_channels: int = 1024
+    anchor_scale: float = 8.0
+    samples: int = 512
+    short_side: int = 800
+    long_side: int = 1333
+    scale: float | None = None
+    grad_checkpointing: bool = False
+    freeze_stages: int = 0
+    attention_impl: Implementation = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(JobConfig):
+    """A whole training job of object detection.
+
+    Attributes:
+        model: which model.
+        data: which pictures and objects.
+        augment: what is done to training pictures.
+        select: how detections are chosen, in validation and afterwards.
+        optimizer: how a step is made.
+        schedule: how long, and the learning rate over time.
+        trainer: where and how it runs.
+        out: run folder; None for runs/<recipe>.
+    """
+
+    task: ClassVar[str] = "detection"
+
+    model: DetectorOptions = field(default_factory=DetectorOptions)
+    data: ObjectDataConfig = field(default_factory=ObjectDataConfig)
+    augment: ObjectAugmentConfig = field(default_factory=ObjectAugmentConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)

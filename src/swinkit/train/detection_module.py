@@ -1,0 +1,90 @@
+"""Object detection as a Lightning module."""
+
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from swinkit.data.object_transforms import PictureInfo
+from swinkit.data.objects import ObjectDataset
+from swinkit.detection.structures import Targets
+from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.evaluate.detection import score, to_coco
+from swinkit.train.detection_config import DetectConfig
+from swinkit.train.task_module import TaskModule
+
+Batch = tuple[Tensor, list[Targets], list[PictureInfo]]
+
+
+class DetectionModule(TaskModule):
+    """The sum of a detector's losses; validation by COCO's average precision over whole pictures.
+
+    Args:
+        model: the detector.
+        config: the job.
+        val: the validation pictures; None for none.
+        steps_per_epoch: optimiser steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        model: TwoStageDetector,
+        config: DetectConfig,
+        val: ObjectDataset | None,
+        *,
+        steps_per_epoch: int,
+    ) -> None:
+        super().__init__(model, config, steps_per_epoch=steps_per_epoch)
+        masks = model.has_masks and (val is None or val.has_masks)
+        boxes = {"box_ap": "box AP", "box_ap50": "box AP50"}
+        self.scores = ({"mask_ap": "mask AP", "mask_ap50": "mask AP50"} if masks else {}) | boxes
+        self.val = val
+        most = config.select.most
+        self.max_detections = (1, 10, max(100, most))
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def detector(self) -> TwoStageDetector:
+        """The model, as what it is."""
+        assert isinstance(self.model, TwoStageDetector)
+        return self.model
+
+    def compile_model(self) -> None:
+        """Compile the parts whose shapes depend on nothing but the pictures'."""
+        self.detector.backbone.compile()
+        self.detector.neck.compile()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of pictures (B, C, H, W) with their objects."""
+        images, targets, info = batch
+        self.seed_dropout(batch_idx)  # the samplers of boxes draw from the same generator
+        losses = self.detector.losses(images, [item.size for item in info], targets)
+        return self.keep_loss(torch.stack([value.sum() for value in losses.values()]).sum())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep what is found in some pictures."""
+        assert self.val is not None
+        images, _, info = batch
+        results = self.detector(images, [item.size for item in info])
+        for found, item in zip(results, info, strict=True):
+            across, down = item.original[1] / item.size[1], item.original[0] / item.size[0]
+            factor = found.boxes.new_tensor([across, down, across, down])
+            moved = found.moved(found.boxes * factor).cpu()
+            select = self.detector.config.select
+            self.rows += to_coco(moved, item.index, item.original, self.val.category_ids, select.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather what all processes found, and score it."""
+        assert self.val is not None
+        rows, self.rows = self.rows, []
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, rows)
+            rows = [row for part in parts for row in part]
+        report = score(rows, self.val, max_detections=self.max_detections)
+        scores = {"box_ap": report.boxes.stats["AP"], "box_ap50": report.boxes.stats["AP50"]}
+        if "mask_ap" in self.scores:
+            found = report.masks.stats if report.masks is not None else {}
+            scores = {"mask_ap": found.get("AP", 0.0), "mask_ap50": found.get("AP50", 0.0), **scores}
+        self.finish_validation(scores)

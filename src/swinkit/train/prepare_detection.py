@@ -1,0 +1,168 @@
+"""What a detection job needs before it runs."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from swinkit.backbones import VARIANTS, SwinConfig
+from swinkit.data.object_layout import has_part, open_objects, trained_on
+from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
+from swinkit.data.objects import ObjectDataset
+from swinkit.detection.config import TwoStageConfig
+from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.errors import InputError
+from swinkit.models_detection import HEADS, create_detector
+from swinkit.train.data import JobData
+from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_module import DetectionModule
+from swinkit.train.prepared import Prepared
+
+
+def prepare_detection(config: DetectConfig, resume: bool) -> Prepared:
+    """Object detection: the annotations are looked over first.
+
+    Raises:
+        InputError: data, model and settings do not fit together.
+    """
+    train_set, val_set = open_object_data(config)
+    options = replace(config.model, pretrained=False) if resume else config.model
+    masks = _with_masks(options, train_set)
+    torch.manual_seed(config.trainer.seed)
+    model = build_detector_of(config, options, train_set, masks=masks)
+    preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
+    train_transform = ObjectTrainTransform(config.augment, preprocess, masks=masks)
+    val_transform = ObjectEvalTransform(
+        preprocess,
+        short_side=options.short_side,
+        long_side=options.long_side,
+        scale=options.scale,
+    )
+    group = config.data.group_by_shape and config.augment.ratio is None
+    data = JobData(
+        TransformedObjects(train_set, train_transform, seed, skip_bad=skip, group=group),
+        TransformedObjects(val_set, val_transform, seed) if val_set is not None else None,
+        config,
+        val_batch_size=1,  # a picture then gives the same whatever comes beside it
+    )
+    module = DetectionModule(model, config, val_set, steps_per_epoch=data.steps_per_epoch)
+    facts = {"train": summary(train_set), "val": summary(val_set) if val_set is not None else None}
+    remarks = [f"warning: {line}" for line in warnings_of(config, train_set, val_set)]
+    return Prepared(model=model, data=data, module=module, remarks=remarks, facts={"data.json": facts})
+
+
+def open_object_data(config: DetectConfig) -> tuple[ObjectDataset, ObjectDataset | None]:
+    """Open the training and the validation pictures; None where there are none.
+
+    Raises:
+        InputError: the data is missing or malformed, has no object, or the parts disagree on the classes.
+    """
+    train = trained_on(config.data, open_objects(config.data, "train"))
+    if not any(len(record) for record in train.records):
+        raise InputError(f"the training pictures of {config.data.path} have no object: nothing to learn.")
+    val = open_objects(config.data, "val") if has_part(config.data, "val") else None
+    if val is not None and not len(val):
+        val = None
+    if val is not None and val.classes != train.classes:
+        only = sorted(set(train.classes) ^ set(val.classes))
+        what = f"{', '.join(map(repr, only[:5]))} in one of them only" if only else "another order"
+        raise InputError(
+            f"training and validation have different categories ({what}): give both the same list."
+        )
+    return train, val
+
+
+def build_detector_of(
+    config: DetectConfig, options: DetectorOptions, data: ObjectDataset, *, masks: bool
+) -> TwoStageDetector:
+    """Build the model with the data's classes in its spec."""
+    own = {
+        name: value
+        for name in ("patch_size", "embed_dim", "depths", "num_heads")
+        if (value := getattr(options, name)) is not None
+    }
+    source: Any = options.name
+    if own or options.name == "custom":
+        source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
+    model = create_detector(
+        source,
+        head=_head(options),
+        masks=None if masks else False,
+        num_classes=len(data.classes),
+        class_names=data.classes,
+        pretrained=options.pretrained,
+        window_size=options.window_size,
+        drop_path_rate=options.drop_path_rate,
+        neck_channels=options.channels,
+        select=config.select,
+        short_side=options.short_side,
+        long_side=options.long_side,
+        scale=options.scale,
+        grad_checkpointing=options.grad_checkpointing,
+        attention_impl=options.attention_impl,
+    )
+    if options.freeze_stages:
+        model.backbone.freeze_stages(options.freeze_stages)
+    return model
+
+
+def summary(data: ObjectDataset) -> dict[str, Any]:
+    """Plain JSON types: pictures, objects of each class, how large they are, and what was left out."""
+    counts = Counter(int(label) for record in data.records for label in record.labels[~record.crowd])
+    areas = [area for record in data.records for area in record.areas[~record.crowd].tolist()]
+    return {
+        "pictures": len(data),
+        "without_objects": sum(not len(record) for record in data.records),
+        "objects": sum(counts.values()),
+        "crowds": sum(int(record.crowd.sum()) for record in data.records),
+        "small": sum(area < 32**2 for area in areas),
+        "large": sum(area >= 96**2 for area in areas),
+        "most_in_a_picture": max((len(record) for record in data.records), default=0),
+        "masks": data.has_masks,
+        "classes": {name: counts[label] for label, name in enumerate(data.classes)},
+        "left_out": list(data.problems),
+    }
+
+
+def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset | None) -> list[str]:
+    """Say what will go wrong: classes that are missing, more objects than detections."""
+    lines = []
+    counts = summary(train)["classes"]
+    missing = [name for name, count in counts.items() if not count]
+    if missing:
+        listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        lines.append(f"{listed} never occur in the training pictures, so the model cannot learn them.")
+    most = config.select.most
+    crowded = sum(len(record) > most for record in val.records) if val is not None else 0
+    if crowded:
+        lines.append(
+            f"{crowded} validation pictures have more than {most} objects, of which only {most} can be "
+            "found: raise --select.most."
+        )
+    return lines
+
+
+def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
+    if options.masks == "auto":
+        return data.has_masks
+    if options.masks and not data.has_masks:
+        lacking = sum(segment is None for record in data.records for segment in record.segments)
+        raise InputError(
+            f"{lacking} objects have no outline, so masks cannot be trained: train boxes only with "
+            "--model.masks False."
+        )
+    return bool(options.masks)
+
+
+def _head(options: DetectorOptions) -> TwoStageConfig:
+    """The published head with the options' widths."""
+    base = HEADS[options.head]
+    assert base.mask is not None
+    return replace(
+        base,
+        rpn=replace(base.rpn, channels=options.channels, scale=options.anchor_scale),
+        box=replace(base.box, conv_channels=options.channels, fc_channels=options.fc_channels),
+        mask=replace(base.mask, channels=options.channels),
+        samples=options.samples,
+    )
