@@ -48,7 +48,7 @@ def infer_spec(state: State, name: str = "", *, like: BackboneConfig | None = No
         )
     windows = _windows(ours, lambda key: state.get(origin[key].removesuffix("bias_table") + "index"), like)
     backbone = _backbone(ours, form, windows)
-    size = _image_size(state, ours, backbone, windows, name)
+    size = _image_size(state, ours, backbone, windows, name=name, like=like)
     backbone = _simplest_window(replace(backbone, img_size=size), windows)
     head = ours.get("head.weight")
     ratio = None if min(size) >= WHOLE_PICTURE_FROM else 0.875
@@ -116,7 +116,10 @@ def positions_grid(spec: ModelSpec, tokens: int) -> Pair:
     if grid[0] * grid[1] != tokens:
         grid = (side, side)
     if grid[0] * grid[1] != tokens:
-        raise InputError(f"absolute_pos_embed has {tokens} tokens, which is not the map of a square picture.")
+        raise InputError(
+            f"absolute_pos_embed has {tokens} tokens, which is not the map of a square picture: build the "
+            "model with its img_size and load the weights into it."
+        )
     return grid
 
 
@@ -209,14 +212,24 @@ def _heads(ours: State, stage: int, window: Pair) -> int:
     return max(1, ours["patch_embed.proj.weight"].shape[0] * 2**stage // 32)
 
 
-def _image_size(state: State, ours: State, config: BackboneConfig, windows: list[Pair], name: str) -> Pair:
-    """Pixels the model was laid out for: from positions, masks, the name, else one window on the last
-    stage."""
+def _image_size(
+    state: State,
+    ours: State,
+    config: BackboneConfig,
+    windows: list[Pair],
+    *,
+    name: str,
+    like: BackboneConfig | None,
+) -> Pair:
+    """Pixels the model was laid out for, from whatever tells: positions, masks, the name, the last window."""
     patch = to_pair(config.patch_size)
     positions = ours.get("absolute_pos_embed")
     grid: Pair | None = None
     if positions is not None and positions.ndim == 4:
         grid = (positions.shape[1], positions.shape[2])
+    elif positions is not None and like is not None:
+        believed = (like.img_size[0] // patch[0], like.img_size[1] // patch[1])
+        grid = believed if believed[0] * believed[1] == positions.shape[1] else None
     for stage, window in enumerate(windows):
         mask = state.get(f"layers.{stage}.blocks.1.attn_mask")
         if grid is None and mask is not None:
