@@ -12,6 +12,7 @@ from swinkit.layers import (
     SwinBlock,
     SwinMixerBlock,
     WindowAttention,
+    initialise,
 )
 
 
@@ -123,3 +124,16 @@ def test_attention_without_appearance_ignores_queries_and_keys():
     assert gradient is not None
     assert not gradient[:16].any()
     assert gradient[16:].any()
+
+
+def test_initialisation_draws_from_the_stated_distribution():
+    layers = nn.Sequential(nn.Linear(64, 256), nn.LayerNorm(256), SpatialMlp(4, (7, 7)))
+    nn.init.constant_(layers[1].weight, 3.0)
+    initialise(layers, "paper")
+    assert layers[0].weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert layers[2].weight.std().item() == pytest.approx(0.02, rel=0.1)
+    initialise(layers, "xavier")
+    assert layers[0].weight.std().item() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.05)
+    assert layers[2].weight.std().item() == pytest.approx((2 / (49 + 49)) ** 0.5, rel=0.05)
+    assert not layers[0].bias.any()
+    assert (layers[1].weight == 3.0).all()

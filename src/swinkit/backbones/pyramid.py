@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from swinkit.errors import InputError
-from swinkit.layers import PatchEmbed, PatchMerging
+from swinkit.layers import PatchEmbed, PatchMerging, initialise
 from swinkit.ops.windows import Pair, padded_size
 
 
@@ -49,7 +49,7 @@ class Pyramid(nn.Module):
         self.channels = tuple(channels[index] for index in self.out_indices)
         self.strides = tuple(patch_embed.patch_size[0] * 2**index for index in self.out_indices)
         self.frozen_stages = 0
-        self.apply(_init_weights)
+        initialise(self)
         if grid is not None:
             nn.init.trunc_normal_(grid, std=0.02)
 
@@ -161,11 +161,3 @@ def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     total = sum(depths)
     rates = iter(rate * index / max(total - 1, 1) for index in range(total))
     return [[next(rates) for _ in range(depth)] for depth in depths]
-
-
-def _init_weights(module: nn.Module) -> None:
-    """As the published code: weights of linear maps from a normal of std 0.02 cut at 2, biases zero."""
-    if isinstance(module, (nn.Linear, nn.Conv1d)):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

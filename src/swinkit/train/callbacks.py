@@ -150,9 +150,10 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, ClassificationModule)
-        # Without validation pictures the newest model is the best.
+        # Without validation pictures the newest model is the best. Few of them often tie: the loss decides.
         score = pl_module.validation.get("top1", self.best)
-        improved = score > self.best or not pl_module.validation
+        loss = pl_module.validation.get("loss", -math.inf)
+        improved = (score, -loss) > (self.best, -self.scores.get("loss", math.inf)) or not pl_module.validation
         if improved:
             self.best, self.best_epoch, self.scores = score, trainer.current_epoch, dict(pl_module.validation)
         if not self._cut_short:  # else last.ckpt stands inside the epoch, where the run goes on
