@@ -42,7 +42,7 @@ class ModelOptions:
         num_heads: attention heads of each stage, for a model of your own size.
         init: how the weights of a model from scratch start: paper, or xavier for models far narrower than
             the paper's.
-        grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
+        grad_checkpointing: recompute blocks in the backward pass: less memory, more time.
         freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
         attention_impl: implementation of window attention: auto, reference or sdpa.
     """
