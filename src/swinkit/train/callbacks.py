@@ -150,12 +150,11 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, ClassificationModule)
-        # Without validation pictures the newest model is the best. Few of them often tie: the loss decides.
-        score = pl_module.validation.get("top1", self.best)
-        loss = pl_module.validation.get("loss", -math.inf)
-        improved = (score, -loss) > (self.best, -self.scores.get("loss", math.inf)) or not pl_module.validation
+        scores = pl_module.validation
+        improved = better(scores, self.scores)
         if improved:
-            self.best, self.best_epoch, self.scores = score, trainer.current_epoch, dict(pl_module.validation)
+            self.best, self.best_epoch = scores.get("top1", self.best), trainer.current_epoch
+            self.scores = dict(scores)
         if not self._cut_short:  # else last.ckpt stands inside the epoch, where the run goes on
             self._save(trainer, trainer.current_epoch + 1, 0)
             self._keep(trainer)
@@ -229,6 +228,17 @@ class Checkpoints(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def better(scores: dict[str, float], best: dict[str, float]) -> bool:
+    """Whether validation scores beat the best so far: by top-1, and by the loss where few pictures make it
+    tie.
+
+    Without validation pictures the newest model is the best.
+    """
+    if not scores or not best:
+        return True
+    return (scores["top1"], -scores["loss"]) > (best["top1"], -best["loss"])
 
 
 def _stepped(trainer: L.Trainer) -> bool:
