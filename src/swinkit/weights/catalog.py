@@ -13,7 +13,7 @@ from typing import Literal
 from swinkit.backbones import VARIANTS
 from swinkit.backbones.config import SwinConfig
 from swinkit.errors import InputError
-from swinkit.spec import Preprocess
+from swinkit.spec import Preprocess, evaluation_crop
 
 _GITHUB = "https://github.com/SwinTransformer/storage/releases/download"
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
@@ -88,10 +88,9 @@ def get(name: str) -> Entry:
 
 
 def _preprocess(variant: str) -> Preprocess:
-    """As the official evaluation: resized to 256/224 of the size and cropped; at 384 the whole picture
-    resized."""
+    """As the official evaluation (A2.1)."""
     size = VARIANTS[variant].img_size
-    return Preprocess(size=size, crop_ratio=None if size[0] >= 384 else 0.875)
+    return Preprocess(size=size, crop_ratio=evaluation_crop(size))
 
 
 def _official(

@@ -12,13 +12,9 @@ from swinkit.backbones import VARIANTS
 from swinkit.backbones.config import BackboneConfig, Position, SwinConfig, SwinMixerConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
-from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess
+from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess, evaluation_crop
 from swinkit.weights.formats import FORMATS, Format, State
 from swinkit.weights.naming import detect_format, rename
-
-WHOLE_PICTURE_FROM = 384
-"""Published models of this size and larger are evaluated on the whole resized picture, smaller ones on a
-crop."""
 
 _POSITION: dict[tuple[bool, bool], Position] = {
     (True, True): "both",
@@ -51,7 +47,7 @@ def infer_spec(state: State, name: str = "", *, like: BackboneConfig | None = No
     size = _image_size(state, ours, backbone, windows, name=name, like=like)
     backbone = _simplest_window(replace(backbone, img_size=size), windows)
     head = ours.get("head.weight")
-    ratio = None if min(size) >= WHOLE_PICTURE_FROM else 0.875
+    ratio = evaluation_crop(size)
     return ModelSpec(
         name=variant_name(backbone),
         config=ClassifierConfig(backbone=backbone, num_classes=0 if head is None else head.shape[0]),
