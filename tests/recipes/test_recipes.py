@@ -41,11 +41,11 @@ def test_recipe_takes_one_step(name: str, picture_folder: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_card_is_complete_and_its_command_is_the_recipe(name: str) -> None:
-    card = RECIPES[name].__doc__ or ""
+    card = " ".join((RECIPES[name].__doc__ or "").split())  # a phrase may be folded over two lines
     for alternatives in CARD:
         assert any(words in card for words in alternatives), alternatives
     assert f"swinkit train {name} " in card
-    assert "Hardware:" in card or "Hardware" in card
+    assert "Hardware:" in card
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("swin")])
