@@ -135,6 +135,7 @@ def _torchvision(config: SwinConfig) -> nn.Module:
 
 
 def _hugging_face(config: SwinConfig) -> nn.Module:
+    assert isinstance(config.window_size, int)
     theirs = HuggingFaceConfig(
         image_size=config.img_size[0],
         embed_dim=config.embed_dim,

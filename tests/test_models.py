@@ -1,5 +1,6 @@
 """create_model and create_backbone: names, overrides, pretrained weights of any size, clear refusals."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from swinkit import InputError, create_backbone, create_model, load
 from swinkit.backbones import SwinConfig, SwinMixerConfig
 from swinkit.classification import Classifier
+from swinkit.spec import Preprocess
 from swinkit.weights import save
 
 SMALL = SwinConfig(
@@ -107,3 +109,23 @@ def test_wrong_names_are_answered_with_the_right_one():
 def test_weights_of_another_variant_are_refused(checkpoint):
     with pytest.raises(InputError, match="the weights do not fit"):
         create_model("swin_tiny_patch4_window7_224", pretrained=checkpoint)
+
+
+def test_pretrained_keeps_how_pictures_are_prepared(tmp_path):
+    model = create_model(SMALL, num_classes=2)
+    preprocess = Preprocess(size=(32, 32), crop_ratio=None, mean=(0.3, 0.3, 0.3), std=(0.5, 0.5, 0.5))
+    model.spec = dataclasses.replace(model.spec, preprocess=preprocess)
+    save(model, tmp_path / "model.safetensors")
+    again = create_model(SMALL, pretrained=tmp_path / "model.safetensors")
+    assert again.spec.preprocess == preprocess
+    larger = create_model(SMALL, pretrained=tmp_path / "model.safetensors", img_size=64)
+    assert larger.spec.preprocess == dataclasses.replace(preprocess, size=(64, 64), crop_ratio=0.875)
+
+
+def test_as_many_classes_of_other_names_get_a_new_head(checkpoint):
+    old = classifier(checkpoint)
+    same = create_model(SMALL, pretrained=checkpoint, class_names=("ant", "bee", "cat"))
+    other = create_model(SMALL, pretrained=checkpoint, class_names=("car", "bus", "van"))
+    assert torch.equal(same.get_parameter("head.weight"), old.get_parameter("head.weight"))
+    assert not torch.equal(other.get_parameter("head.weight"), old.get_parameter("head.weight"))
+    assert other.spec.class_names == ("car", "bus", "van")

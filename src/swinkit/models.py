@@ -11,13 +11,18 @@ from swinkit.classification import Classifier, build_classifier
 from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 from swinkit.ops.windows import Pair, WindowPolicy, to_pair
-from swinkit.spec import IMAGENET_MEAN, IMAGENET_STD, ClassifierConfig, ModelSpec, Preprocess, swin_config
+from swinkit.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ClassifierConfig,
+    ModelSpec,
+    Preprocess,
+    evaluation_crop,
+    swin_config,
+)
 from swinkit.weights import catalog
 from swinkit.weights.load import load_weights
 from swinkit.weights.models import Checkpoint, read_checkpoint
-
-WHOLE_PICTURE_FROM = 384
-"""Models of this size and larger are evaluated on the whole resized picture (A2.1)."""
 
 Name = str | BackboneConfig
 Window = int | Pair | tuple[Pair, ...]
@@ -95,11 +100,13 @@ def create_model(
         name=name if isinstance(name, str) else "",
         config=ClassifierConfig(backbone=config, num_classes=num_classes),
         class_names=tuple(class_names),
-        preprocess=_preprocess(config),
+        preprocess=_preprocess(config, published),
     )
     model = build_classifier(spec, attention_impl=attention_impl)
     if checkpoint is not None:
         load_weights(model, checkpoint.state, replace_head=True, name=checkpoint.path.stem, spec=published)
+        if checkpoint.spec.class_names and tuple(class_names) != checkpoint.spec.class_names:
+            model.reset_head(num_classes, tuple(class_names))
     model.backbone.set_grad_checkpointing(grad_checkpointing)
     return model
 
@@ -220,12 +227,14 @@ def _override(
     return dataclasses.replace(config, **given)
 
 
-def _preprocess(config: BackboneConfig) -> Preprocess:
-    """Evaluation input of a model with this picture size and number of channels."""
-    rgb = config.in_chans == 3
-    return Preprocess(
-        size=config.img_size,
-        crop_ratio=None if min(config.img_size) >= WHOLE_PICTURE_FROM else 0.875,
-        mean=IMAGENET_MEAN if rgb else (sum(IMAGENET_MEAN) / 3,) * config.in_chans,
-        std=IMAGENET_STD if rgb else (sum(IMAGENET_STD) / 3,) * config.in_chans,
-    )
+def _preprocess(config: BackboneConfig, published: ModelSpec | None) -> Preprocess:
+    """Evaluation input: the checkpoint's own where there is one and it fits, the paper's otherwise."""
+    known = published.preprocess if published is not None else Preprocess(size=(0, 0))
+    if published is None or published.config.backbone.in_chans != config.in_chans:
+        rgb = config.in_chans == 3
+        mean = IMAGENET_MEAN if rgb else (sum(IMAGENET_MEAN) / 3,) * config.in_chans
+        std = IMAGENET_STD if rgb else (sum(IMAGENET_STD) / 3,) * config.in_chans
+        known = dataclasses.replace(known, mean=mean, std=std)
+    if known.size == config.img_size:
+        return known
+    return dataclasses.replace(known, size=config.img_size, crop_ratio=evaluation_crop(config.img_size))

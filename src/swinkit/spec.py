@@ -99,6 +99,15 @@ def swin_config(spec: ModelSpec) -> BackboneConfig:
     return config
 
 
+WHOLE_PICTURE_FROM = 384
+"""Models of this size and larger are evaluated on the whole resized picture (A2.1)."""
+
+
+def evaluation_crop(size: tuple[int, int]) -> float | None:
+    """The paper's `Preprocess.crop_ratio` for pictures of `size` (height, width)."""
+    return None if min(size) >= WHOLE_PICTURE_FROM else 0.875
+
+
 _TAGGED = {
     "swin": SwinConfig,
     "swin_mixer": SwinMixerConfig,

@@ -267,6 +267,12 @@ def test_absolute_positions_resize_to_the_picture():
         ({"out_indices": (4,)}, "out_indices must be stages from 0 to 3"),
         ({"window_size": 0}, "at least one token a side"),
         ({"window_size": ((7, 7), (7, 7))}, "2 entries for 4 stages"),
+        ({"depths": (2, 0, 2, 2)}, "embed_dim and depths must be positive"),
+        ({"img_size": (0, 224)}, "img_size must be at least 1 pixel a side"),
+        ({"patch_size": 0}, "patch_size must be at least 1 pixel a side"),
+        ({"in_chans": 0}, "in_chans and mlp_ratio must be positive"),
+        ({"drop_rate": -0.1}, "drop_rate must be at least 0 and less than 1; got -0.1"),
+        ({"drop_path_rate": 2.0}, "drop_path_rate must be at least 0 and less than 1; got 2.0"),
         ({"position": "rotary"}, "position must be one of"),
         ({"window_policy": "crop"}, "window_policy must be one of"),
     ],
@@ -314,3 +320,8 @@ def test_implementations_give_the_same_model():
         outputs.append(model(torch.ones(1, 3, 50, 70).cumsum(-1) / 35 - 1))
     for first, second in zip(*outputs, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_strides_of_oblong_patches_are_pairs():
+    config = dataclasses.replace(SwinConfig(), patch_size=(2, 4), embed_dim=8, num_heads=(1, 2, 4, 8))
+    assert build_backbone(config).strides == ((2, 4), (4, 8), (8, 16), (16, 32))

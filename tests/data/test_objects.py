@@ -290,10 +290,12 @@ def test_data_that_are_nothing_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no data"):
         open_objects(ObjectDataConfig(), "train")
-    for bad in ({"kind": "other"}, {"val_fraction": 1.0}, {"batch_size": 0}):
+    settings: list[dict[str, Any]] = [{"kind": "other"}, {"val_fraction": 1.0}, {"batch_size": 0}]
+    for bad in settings:
         with pytest.raises(InputError):
             ObjectDataConfig(**bad)
-    for worse in ({"hflip": 2.0}, {"ratio": (2.0, 1.0)}, {"short_sides": ()}):
+    worst: list[dict[str, Any]] = [{"hflip": 2.0}, {"ratio": (2.0, 1.0)}, {"short_sides": ()}]
+    for worse in worst:
         with pytest.raises(InputError):
             ObjectAugmentConfig(**worse)
 

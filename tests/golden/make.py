@@ -77,7 +77,9 @@ def make_classifier(name: str, cls: str, config: dict[str, Any], official: Path)
     for index, layer in enumerate(model.layers):
         layer.register_forward_hook(lambda _, __, out, key=f"after_layer{index}": io.update({key: out}))
     size = config["img_size"]
-    image = torch.randn(1, 3, *(size if isinstance(size, list) else [size, size]), requires_grad=True)
+    image = torch.randn(
+        1, config["in_chans"], *(size if isinstance(size, list) else [size, size]), requires_grad=True
+    )
     target = torch.tensor([2])
     io["logits"] = model(image)
     loss = nn.functional.cross_entropy(io["logits"], target)

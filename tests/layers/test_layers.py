@@ -12,6 +12,7 @@ from swinkit.layers import (
     SwinBlock,
     SwinMixerBlock,
     WindowAttention,
+    initialise,
 )
 
 
@@ -123,3 +124,17 @@ def test_attention_without_appearance_ignores_queries_and_keys():
     assert gradient is not None
     assert not gradient[:16].any()
     assert gradient[16:].any()
+
+
+def test_initialisation_draws_from_the_stated_distribution():
+    linear, norm, spatial = nn.Linear(64, 256), nn.LayerNorm(256), SpatialMlp(4, (7, 7))
+    nn.init.constant_(norm.weight, 3.0)
+    model = nn.Sequential(linear, norm, spatial)
+    initialise(model, "paper")
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert spatial.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    initialise(model, "xavier")
+    assert linear.weight.std().item() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.05)
+    assert spatial.weight.std().item() == pytest.approx((2 / (49 + 49)) ** 0.5, rel=0.05)
+    assert not linear.bias.any()
+    assert torch.equal(norm.weight, torch.full((256,), 3.0))

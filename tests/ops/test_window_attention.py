@@ -233,3 +233,14 @@ def test_auto_logs_its_choice_once(caplog, monkeypatch):
     assert [record.getMessage() for record in caplog.records] == [
         'window attention: "auto" chose "sdpa" on cpu'
     ]
+
+
+def test_auto_takes_the_reference_for_float32_training_on_a_cpu(caplog, monkeypatch):
+    monkeypatch.setattr(api, "_logged", set())
+    qkv, table, _ = make((4, 4), (4, 4), 1, 4, torch.float32)
+    with caplog.at_level(logging.INFO, logger=api.__name__):
+        got = window_attention(qkv.requires_grad_(), table, window=(4, 4))
+        window_attention(qkv.bfloat16(), table.bfloat16(), window=(4, 4))
+    assert torch.equal(got, window_attention(qkv, table, window=(4, 4), impl="reference"))
+    chosen = [record.getMessage().split('"')[3] for record in caplog.records]
+    assert chosen == ["reference", "sdpa"]

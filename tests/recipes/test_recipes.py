@@ -32,25 +32,36 @@ def shrunk(config: TrainConfig, folder: Path, out: Path) -> TrainConfig:
     return replace(config, model=model, data=data, trainer=trainer, out=out)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+CLASSIFICATION = [name for name, recipe in RECIPES.items() if recipe().task == "classification"]
+"""The recipes of the other tasks take their step in the tests of their rooms."""
+
+
+def job(name: str) -> TrainConfig:
+    """A recipe of classification."""
+    config = RECIPES[name]()
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
 def test_recipe_takes_one_step(name: str, picture_folder: Any, tmp_path: Path) -> None:
-    result = train(shrunk(RECIPES[name](), picture_folder(count=8), tmp_path / "run"))
+    result = train(shrunk(job(name), picture_folder(count=8), tmp_path / "run"))
     assert result.steps == 1
     assert result.model.is_file()
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_card_is_complete_and_its_command_is_the_recipe(name: str) -> None:
-    card = RECIPES[name].__doc__ or ""
+    card = " ".join((RECIPES[name].__doc__ or "").split())  # a phrase may be folded over two lines
     for alternatives in CARD:
         assert any(words in card for words in alternatives), alternatives
     assert f"swinkit train {name} " in card
-    assert "Hardware:" in card or "Hardware" in card
+    assert "Hardware:" in card
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("swin")])
 def test_recipe_of_the_paper_scales_to_the_published_learning_rate(name: str) -> None:
-    config = RECIPES[name]()
+    config = job(name)
     pictures = 4096 if "22k" in name and "to_1k" not in name else 1024
     peak = config.optimizer.lr * pictures / (config.optimizer.lr_base_batch or 1)
     scratch = config.model.pretrained is False
@@ -63,7 +74,7 @@ def test_recipe_of_the_paper_scales_to_the_published_learning_rate(name: str) ->
 
 
 def test_imagenet_augmentation_is_the_papers() -> None:
-    augment = RECIPES["swin_tiny_imagenet1k"]().augment
+    augment = job("swin_tiny_imagenet1k").augment
     assert (augment.rand_magnitude, augment.rand_std, augment.rand_increasing) == (9, 0.5, True)
     assert (augment.mixup, augment.cutmix, augment.mix_probability, augment.switch_probability) == (
         0.8,
@@ -76,7 +87,7 @@ def test_imagenet_augmentation_is_the_papers() -> None:
 
 
 def test_ablations_change_one_thing() -> None:
-    whole = RECIPES["swin_tiny_imagenet1k"]()
+    whole = job("swin_tiny_imagenet1k")
     for name, change in (
         ("swin_tiny_no_shift", {"shift": False}),
         ("swin_tiny_no_position", {"position": "none"}),
@@ -84,12 +95,12 @@ def test_ablations_change_one_thing() -> None:
         ("swin_tiny_both_positions", {"position": "both"}),
         ("swin_tiny_no_appearance", {"position": "relative_without_appearance"}),
     ):
-        assert RECIPES[name]() == replace(whole, model=replace(whole.model, **change))
+        assert job(name) == replace(whole, model=replace(whole.model, **change))
 
 
 def test_small_recipes_describe_small_models() -> None:
     for name in ("digits", "cifar10"):
-        model = RECIPES[name]().model
+        model = job(name).model
         assert model.name == "custom"
         SwinConfig(
             embed_dim=model.embed_dim or 0,
@@ -97,6 +108,6 @@ def test_small_recipes_describe_small_models() -> None:
             num_heads=model.num_heads or (),
             out_indices=(0,),
         )
-    assert RECIPES["digits"]().data == DataConfig(
-        kind="digits", batch_size=RECIPES["digits"]().data.batch_size, workers=0
+    assert job("digits").data == DataConfig(
+        kind="digits", batch_size=job("digits").data.batch_size, workers=0
     )

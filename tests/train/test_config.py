@@ -8,12 +8,13 @@ from swinkit.data import DataConfig
 from swinkit.errors import InputError
 from swinkit.recipes import RECIPES
 from swinkit.train import ModelOptions, OptimizerConfig, ScheduleConfig, TrainConfig, TrainerConfig
+from swinkit.train.jobs import job_from_json
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_json_round_trip_gives_the_same_configuration(name: str) -> None:
     config = RECIPES[name]()
-    assert TrainConfig.from_json(config.to_json()) == config
+    assert job_from_json(config.to_json()) == config
 
 
 def test_paths_come_back_as_paths_and_names_as_names() -> None:

@@ -65,7 +65,7 @@ def test_killed_inside_an_epoch_and_resumed(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     saved = final_state(tmp_path / "run")
     assert saved["global_step"] == 8
-    assert saved["ClassificationData"] == {"epoch": 1, "batch": 4}
+    assert saved["JobData"] == {"epoch": 1, "batch": 4}
     train(config, resume=True)
     assert_same_end(tmp_path / "run", whole_run.folder)
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 import swinkit
 from swinkit.errors import InputError
 from swinkit.train import TrainConfig, TrainingError, train
+from swinkit.train.callbacks import better
 from swinkit.train.checkpoint_io import AtomicCheckpointIO
 
 
@@ -115,3 +116,13 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
     torch.save({"a": Path("x")}, tmp_path / "x.ckpt")
     with pytest.raises(InputError, match="not a readable training checkpoint"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_best_is_by_accuracy_then_by_loss() -> None:
+    first = {"top1": 0.9, "loss": 0.5}
+    assert better(first, {})
+    assert better({"top1": 0.9, "loss": 0.4}, first)
+    assert better({"top1": 0.91, "loss": 0.9}, first)
+    assert not better({"top1": 0.9, "loss": 0.5}, first)
+    assert not better({"top1": 0.89, "loss": 0.1}, first)
+    assert better({}, {})  # nothing to compare: the newest

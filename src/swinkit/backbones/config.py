@@ -59,6 +59,10 @@ class SwinConfig:
 
     def __post_init__(self) -> None:
         check_stages(self.embed_dim, self.depths, self.num_heads, self.out_indices)
+        check_sizes(self.img_size, self.patch_size, self.in_chans, self.mlp_ratio)
+        check_rates(
+            drop_rate=self.drop_rate, attn_drop_rate=self.attn_drop_rate, drop_path_rate=self.drop_path_rate
+        )
         if self.position not in get_args(Position):
             raise InputError(
                 f"position must be one of {', '.join(get_args(Position))}; got {self.position!r}."
@@ -94,6 +98,8 @@ class SwinMixerConfig:
 
     def __post_init__(self) -> None:
         check_stages(self.embed_dim, self.depths, self.num_heads, self.out_indices)
+        check_sizes(self.img_size, self.patch_size, self.in_chans, self.mlp_ratio)
+        check_rates(drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
         if self.window_policy not in get_args(WindowPolicy):
             names = ", ".join(get_args(WindowPolicy))
             raise InputError(f"window_policy must be one of {names}; got {self.window_policy!r}.")
@@ -142,6 +148,8 @@ def check_stages(
     embed_dim: int, depths: tuple[int, ...], num_heads: tuple[int, ...], out_indices: tuple[int, ...]
 ) -> None:
     """Raise InputError unless the per-stage numbers fit together."""
+    if embed_dim < 1 or any(depth < 1 for depth in depths):
+        raise InputError(f"embed_dim and depths must be positive; got {embed_dim} and {depths}.")
     if len(depths) != len(num_heads) or not depths:
         raise InputError(
             f"depths and num_heads need one number a stage each; got {len(depths)} depths {depths} "
@@ -153,6 +161,22 @@ def check_stages(
             raise InputError(f"stage {stage} has {channels} channels, which {heads} heads do not divide.")
     if not out_indices or any(not 0 <= index < len(depths) for index in out_indices):
         raise InputError(f"out_indices must be stages from 0 to {len(depths) - 1}; got {out_indices}.")
+
+
+def check_sizes(img_size: Pair, patch_size: int | Pair, in_chans: int, mlp_ratio: float) -> None:
+    """Raise InputError unless every size is positive."""
+    for name, value in (("img_size", to_pair(img_size)), ("patch_size", to_pair(patch_size))):
+        if min(value) < 1:
+            raise InputError(f"{name} must be at least 1 pixel a side; got {value}.")
+    if in_chans < 1 or mlp_ratio <= 0:
+        raise InputError(f"in_chans and mlp_ratio must be positive; got {in_chans} and {mlp_ratio}.")
+
+
+def check_rates(**rates: float) -> None:
+    """Raise InputError unless every rate is a probability below 1."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise InputError(f"{name} must be at least 0 and less than 1; got {rate}.")
 
 
 def stage_windows(window_size: int | Pair | tuple[Pair, ...], stages: int) -> tuple[Pair, ...]:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from swinkit.backbones.config import BackboneConfig
 from swinkit.errors import InputError
-from swinkit.layers import PatchEmbed, PatchMerging
-from swinkit.ops.windows import Pair, padded_size
+from swinkit.layers import PatchEmbed, PatchMerging, initialise
+from swinkit.ops.windows import Pair, padded_size, to_pair
 
 
 class Pyramid(nn.Module):
@@ -22,6 +23,10 @@ class Pyramid(nn.Module):
         channels: channels of each stage's map.
         out_indices: stages (0-based) whose maps come out, each through its own LayerNorm.
         drop_rate: dropout on the embedded tokens.
+
+    Attributes:
+        channels: of each map that comes out.
+        strides: pixels a token of each map that comes out; (rows, columns) where patches are not square.
     """
 
     absolute_pos_embed: nn.Parameter | None
@@ -47,9 +52,13 @@ class Pyramid(nn.Module):
         self.out_indices = tuple(out_indices)
         self.norms = nn.ModuleDict({str(index): nn.LayerNorm(channels[index]) for index in self.out_indices})
         self.channels = tuple(channels[index] for index in self.out_indices)
-        self.strides = tuple(patch_embed.patch_size[0] * 2**index for index in self.out_indices)
+        rows, columns = patch_embed.patch_size
+        self.strides: tuple[int | Pair, ...] = tuple(
+            rows * 2**index if rows == columns else (rows * 2**index, columns * 2**index)
+            for index in self.out_indices
+        )
         self.frozen_stages = 0
-        self.apply(_init_weights)
+        initialise(self)
         if grid is not None:
             nn.init.trunc_normal_(grid, std=0.02)
 
@@ -156,16 +165,13 @@ def map_sizes(img_size: Pair, patch_size: Pair, stages: int) -> list[Pair]:
     return sizes
 
 
+def stage_maps(config: BackboneConfig) -> list[Pair]:
+    """Return (rows, columns) of each stage's map at the size the backbone is laid out for."""
+    return map_sizes(config.img_size, to_pair(config.patch_size), len(config.depths))
+
+
 def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     """Stochastic depth of every block, growing linearly from 0 to `rate` over the whole trunk (A2.1)."""
     total = sum(depths)
     rates = iter(rate * index / max(total - 1, 1) for index in range(total))
     return [[next(rates) for _ in range(depth)] for depth in depths]
-
-
-def _init_weights(module: nn.Module) -> None:
-    """As the published code: weights of linear maps from a normal of std 0.02 cut at 2, biases zero."""
-    if isinstance(module, (nn.Linear, nn.Conv1d)):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

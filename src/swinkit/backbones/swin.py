@@ -1,7 +1,7 @@
 """Swin Transformer (section 3)."""
 
 from swinkit.backbones.config import Position, SwinConfig, stage_windows
-from swinkit.backbones.pyramid import Pyramid, Stage, drop_path_rates, map_sizes
+from swinkit.backbones.pyramid import Pyramid, Stage, drop_path_rates, stage_maps
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
 from swinkit.ops.window_attention import Implementation
 from swinkit.ops.windows import Pair, WindowPolicy, fit_window, to_pair
@@ -59,46 +59,48 @@ class SwinTransformer(Pyramid):
             drop_path_rate=drop_path_rate,
             out_indices=out_indices,
         )
-        patch = to_pair(patch_size)
-        sizes = map_sizes(to_pair(img_size), patch, len(depths))
-        windows = stage_windows(window_size, len(depths))
-        rates = drop_path_rates(drop_path_rate, depths)
-        channels = [embed_dim * 2**index for index in range(len(depths))]
-
-        def block(stage: int, index: int) -> SwinBlock:
-            attention = WindowAttention(
-                channels[stage],
-                num_heads[stage],
-                fit_window(sizes[stage], windows[stage], window_policy),
-                qkv_bias=qkv_bias,
-                position_bias=position in ("relative", "both", "relative_without_appearance"),
-                appearance=position != "relative_without_appearance",
-                attn_drop=attn_drop_rate,
-                proj_drop=drop_rate,
-                impl=attention_impl,
-            )
-            return SwinBlock(
-                channels[stage],
-                attention,
-                shifted=shift and index % 2 == 1,
-                window_policy=window_policy,
-                mlp_ratio=mlp_ratio,
-                drop=drop_rate,
-                drop_path=rates[stage][index],
-            )
-
         super().__init__(
-            patch_embed=PatchEmbed(in_chans, embed_dim, patch, norm=patch_norm),
-            absolute_pos_embed=sizes[0] if position in ("absolute", "both") else None,
-            stages=[
-                Stage(
-                    PatchMerging(channels[stage - 1]) if stage else None,
-                    [block(stage, index) for index in range(depth)],
-                )
-                for stage, depth in enumerate(depths)
-            ],
-            channels=channels,
+            patch_embed=PatchEmbed(in_chans, embed_dim, to_pair(patch_size), norm=patch_norm),
+            absolute_pos_embed=stage_maps(config)[0] if position in ("absolute", "both") else None,
+            stages=[_stage(config, stage, attention_impl) for stage in range(len(depths))],
+            channels=[embed_dim * 2**stage for stage in range(len(depths))],
             out_indices=out_indices,
             drop_rate=drop_rate,
         )
         self.config = config
+
+
+def _stage(config: SwinConfig, stage: int, attention_impl: Implementation) -> Stage:
+    """Merging, then blocks of which every second one shifts its windows."""
+    channels = config.embed_dim * 2**stage
+    rates = drop_path_rates(config.drop_path_rate, config.depths)[stage]
+    window = fit_window(
+        stage_maps(config)[stage],
+        stage_windows(config.window_size, len(config.depths))[stage],
+        config.window_policy,
+    )
+
+    def block(index: int) -> SwinBlock:
+        attention = WindowAttention(
+            channels,
+            config.num_heads[stage],
+            window,
+            qkv_bias=config.qkv_bias,
+            position_bias=config.position in ("relative", "both", "relative_without_appearance"),
+            appearance=config.position != "relative_without_appearance",
+            attn_drop=config.attn_drop_rate,
+            proj_drop=config.drop_rate,
+            impl=attention_impl,
+        )
+        return SwinBlock(
+            channels,
+            attention,
+            shifted=config.shift and index % 2 == 1,
+            window_policy=config.window_policy,
+            mlp_ratio=config.mlp_ratio,
+            drop=config.drop_rate,
+            drop_path=rates[index],
+        )
+
+    merging = PatchMerging(channels // 2) if stage else None
+    return Stage(merging, [block(index) for index in range(config.depths[stage])])

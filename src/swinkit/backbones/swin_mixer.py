@@ -1,7 +1,7 @@
 """Swin-Mixer: the hierarchy and the shifted windows with an MLP for attention (Table 10)."""
 
 from swinkit.backbones.config import SwinMixerConfig, stage_windows
-from swinkit.backbones.pyramid import Pyramid, Stage, drop_path_rates, map_sizes
+from swinkit.backbones.pyramid import Pyramid, Stage, drop_path_rates, stage_maps
 from swinkit.layers import PatchEmbed, PatchMerging, SpatialMlp, SwinMixerBlock
 from swinkit.ops.windows import Pair, WindowPolicy, fit_window, to_pair
 
@@ -48,36 +48,36 @@ class SwinMixer(Pyramid):
             drop_path_rate=drop_path_rate,
             out_indices=out_indices,
         )
-        patch = to_pair(patch_size)
-        sizes = map_sizes(to_pair(img_size), patch, len(depths))
-        windows = stage_windows(window_size, len(depths))
-        rates = drop_path_rates(drop_path_rate, depths)
-        channels = [embed_dim * 2**index for index in range(len(depths))]
-
-        def block(stage: int, index: int) -> SwinMixerBlock:
-            window = fit_window(sizes[stage], windows[stage], window_policy)
-            return SwinMixerBlock(
-                channels[stage],
-                SpatialMlp(num_heads[stage], window),
-                shifted=shift and index % 2 == 1,
-                window_policy=window_policy,
-                mlp_ratio=mlp_ratio,
-                drop=drop_rate,
-                drop_path=rates[stage][index],
-            )
-
         super().__init__(
-            patch_embed=PatchEmbed(in_chans, embed_dim, patch, norm=patch_norm),
-            absolute_pos_embed=sizes[0] if absolute_pos_embed else None,
-            stages=[
-                Stage(
-                    PatchMerging(channels[stage - 1]) if stage else None,
-                    [block(stage, index) for index in range(depth)],
-                )
-                for stage, depth in enumerate(depths)
-            ],
-            channels=channels,
+            patch_embed=PatchEmbed(in_chans, embed_dim, to_pair(patch_size), norm=patch_norm),
+            absolute_pos_embed=stage_maps(config)[0] if absolute_pos_embed else None,
+            stages=[_stage(config, stage) for stage in range(len(depths))],
+            channels=[embed_dim * 2**stage for stage in range(len(depths))],
             out_indices=out_indices,
             drop_rate=drop_rate,
         )
         self.config = config
+
+
+def _stage(config: SwinMixerConfig, stage: int) -> Stage:
+    """Merging, then blocks of which every second one shifts its windows."""
+    channels = config.embed_dim * 2**stage
+    rates = drop_path_rates(config.drop_path_rate, config.depths)[stage]
+    window = fit_window(
+        stage_maps(config)[stage],
+        stage_windows(config.window_size, len(config.depths))[stage],
+        config.window_policy,
+    )
+    blocks = [
+        SwinMixerBlock(
+            channels,
+            SpatialMlp(config.num_heads[stage], window),
+            shifted=config.shift and index % 2 == 1,
+            window_policy=config.window_policy,
+            mlp_ratio=config.mlp_ratio,
+            drop=config.drop_rate,
+            drop_path=rates[index],
+        )
+        for index in range(config.depths[stage])
+    ]
+    return Stage(PatchMerging(channels // 2) if stage else None, blocks)

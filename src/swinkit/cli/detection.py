@@ -18,6 +18,7 @@ from swinkit.files import atomic_path
 if TYPE_CHECKING:
     from swinkit.cli import eval as eval_command
     from swinkit.cli import predict as predict_command
+    from swinkit.data.config import Split
     from swinkit.data.object_config import ObjectDataConfig
     from swinkit.data.objects import ObjectDataset
     from swinkit.detection.config import SelectConfig, ViewConfig
@@ -263,18 +264,18 @@ def _open(args: "eval_command.Args") -> "tuple[str, ObjectDataset]":
     config = _data_config(args)
     if args.split is not None:
         return args.split, open_objects(config, args.split)
-    parts = [
-        part for part in ("test", "val") if config.path and config.path.is_dir() and has_part(config, part)
-    ]
+    names: tuple[Split, ...] = ("test", "val")
+    parts = [part for part in names if config.path and config.path.is_dir() and has_part(config, part)]
     # A share that training held out is measured when the data are those of the run folder.
-    split = parts[0] if parts and (args.data is None or _has_parts(config)) else "all"
+    split: Split = parts[0] if parts and (args.data is None or _has_parts(config)) else "all"
     return split, open_objects(config, split)
 
 
 def _has_parts(config: "ObjectDataConfig") -> bool:
     from swinkit.data.object_layout import has_part
 
-    return any(has_part(replace(config, val_fraction=0.0), part) for part in ("train", "val", "test"))
+    names: tuple[Split, ...] = ("train", "val", "test")
+    return any(has_part(replace(config, val_fraction=0.0), part) for part in names)
 
 
 def _data_config(args: "eval_command.Args") -> "ObjectDataConfig":

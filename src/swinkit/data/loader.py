@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Sampler, default_collate
 
 from swinkit.data.sampling import ResumableSampler
 from swinkit.errors import InputError
@@ -17,7 +17,13 @@ class PictureLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a plain iterator is all callers need
         try:
-            yield from super().__iter__()
+            for batch in super().__iter__():
+                if batch is not None:
+                    yield batch
+                elif getattr(self.sampler, "shuffle", False):
+                    raise InputError(
+                        "every picture of a training batch is damaged: replace what the log names above."
+                    )
             return
         except InputError as error:
             # A worker's error is its whole traceback in one string, ending in "...InputError: sentence".
@@ -43,7 +49,7 @@ def build_loader(
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
-    sampler: ResumableSampler | None = None,
+    sampler: Sampler[Any] | None = None,
     workers: int = -1,
     drop_last: bool = False,
 ) -> PictureLoader:
@@ -52,7 +58,7 @@ def build_loader(
     Args:
         dataset: what to load.
         batch_size: items a batch, for this process.
-        shuffle: whether the sampler shuffles; shards shuffle by themselves.
+        shuffle: whether the sampler shuffles.
         seed: of the order.
         rank: of this process.
         world: number of processes.
@@ -60,16 +66,16 @@ def build_loader(
         workers: loading processes; -1 chooses, see `choose_workers`.
         drop_last: leave out a last batch that is not full.
     """
-    if not isinstance(dataset, IterableDataset) and sampler is None:
-        follower = dataset if hasattr(dataset, "set_epoch") else None
-        sampler = ResumableSampler(
-            len(dataset), shuffle=shuffle, seed=seed, rank=rank, world=world, follower=follower
-        )
+    if sampler is None and hasattr(dataset, "sampler"):
+        sampler = dataset.sampler(shuffle=shuffle, seed=seed, rank=rank, world=world)
+    elif sampler is None:
+        sampler = ResumableSampler(len(dataset), shuffle=shuffle, seed=seed, rank=rank, world=world)
     workers = choose_workers(workers)
     return PictureLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
+        collate_fn=_collate,
         num_workers=workers,
         collate_fn=getattr(dataset, "collate", None),
         persistent_workers=workers > 0,
@@ -80,11 +86,14 @@ def build_loader(
 
 
 def choose_workers(workers: int) -> int:
-    """Loading processes for this process: as asked, or for -1 one fewer than its share of the cores, 1 to
-    8.
-    """
+    """Loading processes for this process: as asked, or for -1 its share of the cores less one, 1 to 8."""
     if workers >= 0:
         return workers
     sharing = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     return min(8, max(1, cores // sharing - 1))
+
+
+def _collate(items: list[Any]) -> Any:
+    """A batch, or None when all of its pictures were damaged and left out."""
+    return default_collate(items) if items else None

@@ -175,6 +175,8 @@ def _from_line(line: str) -> tuple[str, Color | None]:
 def _from_json(text: str, file: Path) -> list[tuple[str, Color | None]]:
     try:
         items = json.loads(text)
+        if not isinstance(items, list):
+            raise TypeError(f"it holds a {type(items).__name__}")
         found: list[tuple[str, Color | None]] = []
         for item in items:
             if isinstance(item, str):

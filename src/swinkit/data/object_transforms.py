@@ -36,12 +36,12 @@ class PictureInfo(NamedTuple):
     """What a detector's input was made from.
 
     Attributes:
-        index: of the picture in its data set.
+        number: of the picture in its data set, from 0.
         size: (height, width) of the input, before padding.
         original: (height, width) of the picture.
     """
 
-    index: int
+    number: int
     size: Pair
     original: Pair
 

@@ -16,6 +16,8 @@ from swinkit.errors import InputError
 Segment = list[list[float]] | dict[str, Any]
 """An outline: polygons of x, y, x, y, ... in pixels, or a run-length code {"size": [h, w], "counts": ...}."""
 
+MASKS: Any = coco_mask
+"""Its annotations do not tell one code from a list of them."""
 _log = logging.getLogger("swinkit")
 
 
@@ -138,7 +140,7 @@ class ObjectDataset:
 
 def draw_segment(segment: Segment, size: tuple[int, int]) -> np.ndarray:
     """Return an outline as a mask (H, W) uint8 of 0 and 1 in a picture of `size` (height, width)."""
-    return coco_mask.decode(to_rle(segment, size))
+    return MASKS.decode(to_rle(segment, size))
 
 
 def to_rle(segment: Segment, size: tuple[int, int]) -> dict[str, Any]:
@@ -146,8 +148,8 @@ def to_rle(segment: Segment, size: tuple[int, int]) -> dict[str, Any]:
     height, width = size
     if isinstance(segment, dict):
         counts = segment["counts"]
-        return coco_mask.frPyObjects(segment, height, width) if isinstance(counts, list) else segment
-    return coco_mask.merge(coco_mask.frPyObjects(segment, height, width))
+        return MASKS.frPyObjects(segment, height, width) if isinstance(counts, list) else segment
+    return MASKS.merge(MASKS.frPyObjects(segment, height, width))
 
 
 def encode_mask(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def encode_mask(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
     ends = (corner[1] + last_column) * height + corner[0] + last_row
     turns = np.stack([starts, ends], axis=1).ravel()
     counts = np.diff(np.concatenate([[0], turns, [height * size[1]]]))
-    code = coco_mask.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
+    code = MASKS.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
     text = code["counts"]
     return {"size": list(size), "counts": text.decode() if isinstance(text, bytes) else text}
 

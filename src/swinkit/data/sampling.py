@@ -1,13 +1,13 @@
 """Which picture comes when, and the randomness it meets: pure functions of (seed, epoch, index).
 
-That is what makes a training run the same for any number of workers, and a resumed run the same as one that
-was never stopped.
+That is what makes a training run the same for any number of workers, and a resumed run the same as one never
+stopped.
 """
 
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -59,9 +59,7 @@ class ResumableSampler(Sampler[int]):
         self._start = 0
 
     def __len__(self) -> int:
-        if self.shuffle:
-            return math.ceil(self.length / self.world)
-        return len(range(self.rank, self.length, self.world))
+        return rank_length(self.length, shuffle=self.shuffle, rank=self.rank, world=self.world)
 
     def __iter__(self) -> Iterator[int]:
         start, self._start = self._start, 0
@@ -116,14 +114,20 @@ class TransformedDataset(Dataset[tuple[Tensor, int]]):
         with seeded(derive_seed(self.seed, int(self._epoch), index)):
             return self.transform(picture), label
 
+    def sampler(self, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> ResumableSampler:
+        """Return what chooses one rank's pictures of each epoch; it tells this data set the epoch."""
+        return ResumableSampler(len(self), shuffle=shuffle, seed=seed, rank=rank, world=world, follower=self)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the augmentation, in this process and in running workers."""
         self._epoch.fill_(epoch)
 
 
-class TransformedShards(IterableDataset[tuple[Tensor, int]]):
-    """As `TransformedDataset`, for a data set that can only be read in order; the randomness is of (seed,
-    epoch, name).
+class TransformedShards(Dataset[tuple[Tensor, int]]):
+    """As `TransformedDataset`, for data that can only be read in order.
+
+    Its sampler reads the samples and hands them, still encoded, to the workers. The randomness is of (seed,
+    epoch, name of the sample).
     """
 
     def __init__(self, dataset: Any, transform: Transform, seed: int = 0) -> None:
@@ -138,17 +142,31 @@ class TransformedShards(IterableDataset[tuple[Tensor, int]]):
         return self.dataset.classes
 
     def __len__(self) -> int:
+        """Pictures in all shards together, whatever the number of processes."""
         return len(self.dataset)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        epoch = int(self._epoch)
-        for name, picture, label in self.dataset.read(epoch):
-            with seeded(derive_seed(self.seed, epoch, name)):
-                yield self.transform(picture), label
+    def __getitems__(self, samples: Sequence[Any]) -> list[tuple[Tensor, int]]:
+        """Decode and transform a batch, without the damaged pictures that are to be skipped."""
+        items = []
+        for sample in samples:
+            decoded = self.dataset.decode(sample)
+            if decoded is not None:
+                with seeded(derive_seed(self.seed, int(self._epoch), sample.name)):
+                    items.append((self.transform(decoded[0]), decoded[1]))
+        return items
+
+    def sampler(self, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> Any:
+        """Return what reads one rank's part of each epoch; it tells this data set the epoch."""
+        return self.dataset.sampler(shuffle=shuffle, seed=seed, rank=rank, world=world, follower=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of order and augmentation, in this process and in running workers."""
+        """Choose the epoch of the augmentation, in this process and in running workers."""
         self._epoch.fill_(epoch)
+
+
+def rank_length(length: int, *, shuffle: bool, rank: int, world: int) -> int:
+    """Items of one rank's epoch: in training as many for every rank, in evaluation every w-th from r on."""
+    return math.ceil(length / world) if shuffle else len(range(rank, length, world))
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -2,10 +2,12 @@
 
 from swinkit.layers.attention import WindowAttention
 from swinkit.layers.block import SwinBlock, SwinMixerBlock
+from swinkit.layers.init import Init, initialise
 from swinkit.layers.mlp import Mlp, SpatialMlp
 from swinkit.layers.patch import PatchEmbed, PatchMerging
 
 __all__ = [
+    "Init",
     "Mlp",
     "PatchEmbed",
     "PatchMerging",
@@ -13,4 +15,5 @@ __all__ = [
     "SwinBlock",
     "SwinMixerBlock",
     "WindowAttention",
+    "initialise",
 ]

@@ -10,7 +10,7 @@ def swin_tiny_no_shift() -> TrainConfig:
     """Swin-T without shifting, on ImageNet-1K.
 
     Paper: Table 4, 80.2 top-1, 95.1 top-5 (with shifting 81.3 and 95.6). Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_no_shift --data IMAGENET --trainer.devices 8
     """
     return imagenet1k(_TINY, drop_path_rate=0.2, shift=False)
@@ -20,7 +20,7 @@ def swin_tiny_no_position() -> TrainConfig:
     """Swin-T without any position information, on ImageNet-1K.
 
     Paper: Table 4, 80.1 top-1, 94.9 top-5. Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_no_position --data IMAGENET --trainer.devices 8
     """
     return imagenet1k(_TINY, drop_path_rate=0.2, position="none")
@@ -30,7 +30,7 @@ def swin_tiny_absolute_position() -> TrainConfig:
     """Swin-T with an absolute position embedding alone, on ImageNet-1K.
 
     Paper: Table 4, 80.5 top-1, 95.2 top-5. Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_absolute_position --data IMAGENET --trainer.devices 8
     """
     return imagenet1k(_TINY, drop_path_rate=0.2, position="absolute")
@@ -40,7 +40,7 @@ def swin_tiny_both_positions() -> TrainConfig:
     """Swin-T with absolute and relative position information, on ImageNet-1K.
 
     Paper: Table 4, 81.3 top-1, 95.6 top-5. Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_both_positions --data IMAGENET --trainer.devices 8
     """
     return imagenet1k(_TINY, drop_path_rate=0.2, position="both")
@@ -50,7 +50,7 @@ def swin_tiny_no_appearance() -> TrainConfig:
     """Swin-T whose attention is the softmax of the position bias alone, on ImageNet-1K.
 
     Paper: Table 4, 79.3 top-1, 94.7 top-5. Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_no_appearance --data IMAGENET --trainer.devices 8
     """
     return imagenet1k(_TINY, drop_path_rate=0.2, position="relative_without_appearance")

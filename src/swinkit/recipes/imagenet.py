@@ -14,7 +14,7 @@ def swin_tiny_imagenet1k() -> TrainConfig:
     """Swin-T on ImageNet-1K from scratch, 300 epochs.
 
     Paper: Table 1a, 81.3 top-1 (published checkpoint 81.2). Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 2 days on V100s. The paper clips gradients to 1, the published code
+    Hardware: 8 GPUs x 128 pictures; hours not measured. The paper clips gradients to 1, the published code
     to 5.
     Command: swinkit train swin_tiny_imagenet1k --data IMAGENET --trainer.devices 8
     """
@@ -25,7 +25,7 @@ def swin_small_imagenet1k() -> TrainConfig:
     """Swin-S on ImageNet-1K from scratch, 300 epochs.
 
     Paper: Table 1a, 83.0 top-1 (published checkpoint 83.2). Measured here: not measured.
-    Hardware: 8 GPUs x 128 pictures, about 4 days on V100s.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_small_imagenet1k --data IMAGENET --trainer.devices 8
     """
     return imagenet1k("swin_small_patch4_window7_224", drop_path_rate=0.3)
@@ -35,7 +35,7 @@ def swin_base_imagenet1k() -> TrainConfig:
     """Swin-B on ImageNet-1K from scratch, 300 epochs.
 
     Paper: Table 1a, 83.5 top-1 (published checkpoint 83.5). Measured here: not measured.
-    Hardware: 16 GPUs x 64 pictures, about 5 days on V100s.
+    Hardware: 16 GPUs x 64 pictures; hours not measured.
     Command: swinkit train swin_base_imagenet1k --data IMAGENET --trainer.devices 8 --trainer.num-nodes 2
     """
     return imagenet1k("swin_base_patch4_window7_224", drop_path_rate=0.5, batch_size=64)

@@ -17,7 +17,7 @@ from swinkit.data import DataConfig, TransformedDataset, eval_transform, open_da
 from swinkit.data.open import is_flat_folder, resolve_kind
 from swinkit.data.sampling import TransformedShards
 from swinkit.errors import InputError
-from swinkit.layers import SwinBlock, SwinMixerBlock
+from swinkit.layers import SwinBlock, SwinMixerBlock, initialise
 from swinkit.models import create_model
 from swinkit.spec import Preprocess
 from swinkit.train.checkpoint_io import AtomicCheckpointIO
@@ -61,6 +61,8 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     if options.crop_ratio != "auto":
         given["crop_ratio"] = None if options.crop_ratio == "whole" else options.crop_ratio
     model.spec = replace(model.spec, preprocess=replace(model.spec.preprocess, **given))
+    if options.init != "paper" and not options.pretrained:
+        initialise(model, options.init)
     if options.grad_checkpointing:
         model.backbone.set_grad_checkpointing(True)
     if options.freeze_stages:

@@ -150,11 +150,15 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
-        score = pl_module.validation.get(next(iter(pl_module.scores)), self.best)
+        fresh = pl_module.validated_epoch == trainer.current_epoch
+        scores = pl_module.validation if fresh else {}
         # Until there is a score the newest model is the best, and always where nothing is validated.
-        improved = score > self.best or self.best < 0 or not trainer.enable_validation
+        first = not self.scores or not trainer.enable_validation
+        name = next(iter(pl_module.scores))
+        improved = first or (fresh and better(scores, self.scores, name))
         if improved:
-            self.best, self.best_epoch, self.scores = score, trainer.current_epoch, dict(pl_module.validation)
+            self.best, self.best_epoch = scores.get(name, self.best), trainer.current_epoch
+            self.scores = dict(scores)
         if not self._cut_short:  # else last.ckpt stands inside the epoch, where the run goes on
             self._save(trainer, trainer.current_epoch + 1, 0)
             self._keep(trainer)
@@ -228,6 +232,17 @@ class Checkpoints(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def better(scores: dict[str, float], best: dict[str, float], name: str = "top1") -> bool:
+    """Whether validation scores beat the best so far: by `name`, and by the loss where few pictures make it
+    tie.
+
+    Without validation pictures the newest model is the best.
+    """
+    if not scores or not best:
+        return True
+    return (scores[name], -scores["loss"]) > (best[name], -best["loss"])
 
 
 def _stepped(trainer: L.Trainer) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 from swinkit.backbones.config import Position
 from swinkit.data import AugmentConfig, DataConfig, LoadingConfig
 from swinkit.errors import InputError
+from swinkit.layers import Init
 from swinkit.ops.window_attention import Implementation
 
 
@@ -40,7 +41,9 @@ class ModelOptions:
         embed_dim: channels of the first stage, for a model of your own size.
         depths: blocks of each stage, for a model of your own size.
         num_heads: attention heads of each stage, for a model of your own size.
-        grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
+        init: how the weights of a model from scratch start: paper, or xavier for models far narrower than
+            the paper's.
+        grad_checkpointing: recompute blocks in the backward pass: less memory, more time.
         freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
         attention_impl: implementation of window attention: auto, reference or sdpa.
     """
@@ -61,6 +64,7 @@ class ModelOptions:
     embed_dim: int | None = None
     depths: tuple[int, ...] | None = None
     num_heads: tuple[int, ...] | None = None
+    init: Init = "paper"
     grad_checkpointing: bool = False
     freeze_stages: int = 0
     attention_impl: Implementation = "auto"

@@ -72,7 +72,7 @@ class DetectionModule(TaskModule):
             factor = found.boxes.new_tensor([across, down, across, down])
             moved = found.moved(found.boxes * factor).cpu()
             select = self.detector.config.select
-            self.rows += to_coco(moved, item.index, item.original, self.val.category_ids, select.mask)
+            self.rows += to_coco(moved, item.number, item.original, self.val.category_ids, select.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Gather what all processes found, and score it."""

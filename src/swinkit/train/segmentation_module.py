@@ -1,5 +1,6 @@
 """Semantic segmentation as a Lightning module."""
 
+import math
 from dataclasses import replace
 
 from torch import Tensor
@@ -80,6 +81,7 @@ class SegmentationModule(TaskModule):
         """Add the counts of all processes, exactly, and score them."""
         found = scores_of(self.confusion.compute())
         scores = {"miou": found.miou, "macc": found.macc, "aacc": found.aacc}
-        self.finish_validation({"loss": float(self.val_loss.compute()), **scores})
+        loss = float(self.val_loss.compute()) if self.val_loss.update_called else math.nan  # all were tiles
+        self.finish_validation({"loss": loss, **scores})
         self.confusion.reset()
         self.val_loss.reset()

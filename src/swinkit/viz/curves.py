@@ -53,7 +53,7 @@ def draw_curves(
 
     style_axes(rate, title="Learning rate", x="epoch")
     _plot(rate, rows, "lr", "lr", PALETTE[2], marker=False)
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     save(figure, path)
 
 

@@ -2,9 +2,8 @@
 
 Names are timm's with their tag where timm has one. A name without tag means the tag timm prefers. Scores are
 ImageNet-1K top-1 in percent as published by who made the file (the official model hub, torchvision's
-documentation, the AutoFormerV2 paper for S3); None where none is published. Hash prefixes are given where the
-publisher's file name carries one, never otherwise; see `swinkit.weights.download` for how the others are
-checked.
+documentation); None where we found none published. Hash prefixes are given where the publisher's file name
+carries one, never otherwise; see `swinkit.weights.download` for how the others are checked.
 """
 
 import difflib
@@ -14,7 +13,7 @@ from typing import Literal
 from swinkit.backbones import VARIANTS
 from swinkit.backbones.config import SwinConfig
 from swinkit.errors import InputError
-from swinkit.spec import Preprocess
+from swinkit.spec import Preprocess, evaluation_crop
 
 _GITHUB = "https://github.com/SwinTransformer/storage/releases/download"
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
@@ -89,10 +88,9 @@ def get(name: str) -> Entry:
 
 
 def _preprocess(variant: str) -> Preprocess:
-    """As the official evaluation: resized to 256/224 of the size and cropped; at 384 the whole picture
-    resized."""
+    """As the official evaluation (A2.1)."""
     size = VARIANTS[variant].img_size
-    return Preprocess(size=size, crop_ratio=None if size[0] >= 384 else 0.875)
+    return Preprocess(size=size, crop_ratio=evaluation_crop(size))
 
 
 def _official(
@@ -115,7 +113,7 @@ def _official(
     )
 
 
-def _s3(size: str, file: str, top1: float) -> Entry:
+def _s3(size: str, file: str) -> Entry:
     variant = f"swin_s3_{size}_224"
     here = Source(
         format="official",
@@ -129,7 +127,6 @@ def _s3(size: str, file: str, top1: float) -> Entry:
     return Entry(
         name=f"{variant}.ms_in1k",
         variant=variant,
-        top1=top1,
         preprocess=_preprocess(variant),
         sources=(hub, here),
     )
@@ -198,9 +195,9 @@ _ENTRIES = (
         "swin_mlp_tiny_c6_patch4_window8_256", "v1.0.5", "swin_mlp_tiny_c6_patch4_window8_256.pth", 79.7
     ),
     _official("swin_mlp_base_patch4_window7_224", "v1.0.5", "swin_mlp_base_patch4_window7_224.pth", 81.3),
-    _s3("tiny", "s3_t-1d53f6a8.pth", 82.1),
-    _s3("small", "s3_s-3bb4c69d.pth", 83.7),
-    _s3("base", "s3_b-a1e95db4.pth", 84.0),
+    _s3("tiny", "s3_t-1d53f6a8.pth"),
+    _s3("small", "s3_s-3bb4c69d.pth"),
+    _s3("base", "s3_b-a1e95db4.pth"),
     _torchvision("tiny", "swin_t-704ceda3.pth", 232, 81.474),
     _torchvision("small", "swin_s-5e29d889.pth", 246, 83.196),
     _torchvision("base", "swin_b-68c6b09e.pth", 238, 83.582),

@@ -13,15 +13,11 @@ from swinkit.backbones.config import BackboneConfig, Position, SwinConfig, SwinM
 from swinkit.errors import InputError
 from swinkit.ops.windows import Pair, fit_window, to_pair
 from swinkit.segmentation.config import InferenceConfig, SegmenterConfig
-from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess, swin_config
+from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess, evaluation_crop, swin_config
 from swinkit.weights.classes import coco_names
 from swinkit.weights.formats import FORMATS, Format, State
 from swinkit.weights.infer_detector import detector_name, infer_detector, is_detector
 from swinkit.weights.naming import detect_format, rename
-
-WHOLE_PICTURE_FROM = 384
-"""Published models of this size and larger are evaluated on the whole resized picture, smaller ones on a
-crop."""
 
 _POSITION: dict[tuple[bool, bool], Position] = {
     (True, True): "both",
@@ -51,14 +47,14 @@ def infer_spec(state: State, name: str = "", *, like: BackboneConfig | None = No
         )
     windows = _windows(ours, lambda key: state.get(origin[key].removesuffix("bias_table") + "index"), like)
     backbone = _backbone(ours, form, windows)
-    size = _image_size(state, ours, backbone, windows, name)
+    size = _image_size(state, ours, backbone, windows, name=name, like=like)
     backbone = _simplest_window(replace(backbone, img_size=size), windows)
     if "decode_head.classify.weight" in ours:
         return _segmenter(ours, backbone, name)
     if is_detector(ours):
         return _detector(ours, backbone, form)
     head = ours.get("head.weight")
-    ratio = None if min(size) >= WHOLE_PICTURE_FROM else 0.875
+    ratio = evaluation_crop(size)
     return ModelSpec(
         name=variant_name(backbone),
         config=ClassifierConfig(backbone=backbone, num_classes=0 if head is None else head.shape[0]),
@@ -123,7 +119,10 @@ def positions_grid(spec: ModelSpec, tokens: int) -> Pair:
     if grid[0] * grid[1] != tokens:
         grid = (side, side)
     if grid[0] * grid[1] != tokens:
-        raise InputError(f"absolute_pos_embed has {tokens} tokens, which is not the map of a square picture.")
+        raise InputError(
+            f"absolute_pos_embed has {tokens} tokens, which is not the map of a square picture: build the "
+            "model with its img_size and load the weights into it."
+        )
     return grid
 
 
@@ -264,14 +263,24 @@ def _heads(ours: State, stage: int, window: Pair) -> int:
     return max(1, ours["patch_embed.proj.weight"].shape[0] * 2**stage // 32)
 
 
-def _image_size(state: State, ours: State, config: BackboneConfig, windows: list[Pair], name: str) -> Pair:
-    """Pixels the model was laid out for: from positions, masks, the name, else one window on the last
-    stage."""
+def _image_size(
+    state: State,
+    ours: State,
+    config: BackboneConfig,
+    windows: list[Pair],
+    *,
+    name: str,
+    like: BackboneConfig | None,
+) -> Pair:
+    """Pixels the model was laid out for, from whatever tells: positions, masks, the name, the last window."""
     patch = to_pair(config.patch_size)
     positions = ours.get("absolute_pos_embed")
     grid: Pair | None = None
     if positions is not None and positions.ndim == 4:
         grid = (positions.shape[1], positions.shape[2])
+    elif positions is not None and like is not None:
+        believed = (like.img_size[0] // patch[0], like.img_size[1] // patch[1])
+        grid = believed if believed[0] * believed[1] == positions.shape[1] else None
     for stage, window in enumerate(windows):
         mask = state.get(f"layers.{stage}.blocks.1.attn_mask")
         if grid is None and mask is not None:

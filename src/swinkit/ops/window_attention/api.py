@@ -42,7 +42,7 @@ class _Attention(Protocol):
 
 
 IMPLEMENTATIONS: dict[str, _Attention] = {"sdpa": sdpa, "reference": reference}
-"""In the order in which "auto" tries them."""
+"""In the order in which "auto" tries them, but for what `_by_speed` says."""
 
 _logged: set[str] = set()
 
@@ -113,11 +113,23 @@ def _choose(impl: str, qkv: Tensor) -> str:
         if reason is not None:
             raise InputError(f'attention implementation "{impl}" cannot run here: {reason}.')
         return impl
-    name = next(name for name in IMPLEMENTATIONS if can_run(name, qkv) is None)
+    name = next(name for name in _by_speed(qkv) if can_run(name, qkv) is None)
     if not torch.compiler.is_compiling() and name not in _logged:
         _logged.add(name)
         logger.info('window attention: "auto" chose "%s" on %s', name, qkv.device.type)
     return name
+
+
+def _by_speed(qkv: Tensor) -> list[str]:
+    """Names in the order "auto" tries them.
+
+    On the CPU, scaled_dot_product_attention has no fused backward for a mask that learns; in float32 the
+    reference is then the faster of the two (benchmarks/window_attention.py).
+    """
+    names = list(IMPLEMENTATIONS)
+    if qkv.device.type == "cpu" and qkv.dtype == torch.float32 and qkv.requires_grad:
+        names.sort(key=lambda name: name != "reference")
+    return names
 
 
 def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> None:
