@@ -164,7 +164,10 @@ def test_batches_are_of_one_shape_and_lose_no_picture() -> None:
 
 
 def test_upright_and_lying_pictures_are_told_apart(tmp_path) -> None:
-    records = [record(tmp_path, "wide.png", (90, 120)), record(tmp_path, "high.png", (120, 90))]
+    wide, high = record(tmp_path, "wide.png", (90, 120)), record(tmp_path, "high.png", (120, 90))
     transform = ObjectEvalTransform(RAW, short_side=45, long_side=100)
-    assert TransformedObjects(dataset(*records), transform, group=True).groups == [0, 1]
-    assert TransformedObjects(dataset(*records), transform).groups is None
+    data = TransformedObjects(dataset(wide, high, wide, high), transform, group=2)
+    order = list(data.sampler(shuffle=True))
+    assert {order[0] % 2, order[1] % 2} in ({0}, {1})
+    assert sorted(order) == [0, 1, 2, 3]
+    assert list(data.sampler(shuffle=False)) == [0, 1, 2, 3]

@@ -265,7 +265,9 @@ def _open(args: "eval_command.Args") -> "tuple[str, ObjectDataset]":
     if args.split is not None:
         return args.split, open_objects(config, args.split)
     names: tuple[Split, ...] = ("test", "val")
-    parts = [part for part in names if config.path and config.path.is_dir() and has_part(config, part)]
+    parts: list[Split] = [
+        part for part in names if config.path and config.path.is_dir() and has_part(config, part)
+    ]
     # A share that training held out is measured when the data are those of the run folder.
     split: Split = parts[0] if parts and (args.data is None or _has_parts(config)) else "all"
     return split, open_objects(config, split)

@@ -146,7 +146,8 @@ def _eval_classifier(args: Args, model: Any, device: Any) -> int:
 def _data_config(args: Args) -> "DataConfig":
     from swinkit.data import DataConfig
 
-    config = DataConfig(kind=args.kind, path=args.data)
+    kind: Any = args.kind  # the kinds of the other tasks are refused by the configuration
+    config = DataConfig(kind=kind, path=args.data)
     written = Path(args.model) / "config.json"
     if args.data is None and args.kind == "auto":
         if not written.is_file():

@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from swinkit.data.grouped_sampler import GroupedSampler
 from swinkit.data.object_config import ObjectAugmentConfig
 from swinkit.data.objects import ObjectRecord, Segment, draw_segment
-from swinkit.data.sampling import TransformedDataset, derive_seed, seeded
+from swinkit.data.sampling import ResumableSampler, TransformedDataset, derive_seed, seeded
 from swinkit.data.transforms import Normalize
 from swinkit.detection.structures import Targets
 from swinkit.errors import InputError
@@ -58,7 +59,7 @@ class TransformedObjects(TransformedDataset):
         transform: (picture, record) to (image, targets).
         seed: of the randomness.
         skip_bad: a picture that cannot be read is named and the next one is taken instead.
-        group: tells samplers to keep upright and lying pictures apart.
+        group: pictures of a rank's batch, if batches are to be of upright or of lying pictures alone.
     """
 
     def __init__(
@@ -68,14 +69,12 @@ class TransformedObjects(TransformedDataset):
         seed: int = 0,
         *,
         skip_bad: bool = False,
-        group: bool = False,
+        group: int | None = None,
     ) -> None:
         super().__init__(dataset, _unused, seed)
         self.object_transform = transform
         self.skip_bad = skip_bad
-        self.groups = (
-            [int(size[0] > size[1]) for size in (r.size for r in dataset.records)] if group else None
-        )
+        self.group = group
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # objects, not a label
         index = range(len(self))[index]
@@ -83,6 +82,15 @@ class TransformedObjects(TransformedDataset):
         with seeded(derive_seed(self.seed, int(self._epoch), index)):
             image, targets = self.object_transform(picture, record)
         return image, targets, PictureInfo(index, (image.shape[1], image.shape[2]), record.size)
+
+    def sampler(self, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> ResumableSampler:
+        """One rank's epochs; shuffled ones keep upright and lying pictures apart if `group` says so."""
+        if not shuffle or self.group is None:
+            return super().sampler(shuffle=shuffle, seed=seed, rank=rank, world=world)
+        upright = [int(record.size[0] > record.size[1]) for record in self.dataset.records]
+        return GroupedSampler(
+            upright, batch_size=self.group, seed=seed, rank=rank, world=world, follower=self
+        )
 
     @staticmethod
     def collate(samples: list[Sample]) -> tuple[Tensor, list[Targets], list[PictureInfo]]:

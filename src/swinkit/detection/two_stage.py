@@ -40,7 +40,9 @@ class TwoStageDetector(nn.Module):
             raise InputError(f"the spec describes another model: expected {config}; got {spec.config}.")
         self.spec = ModelSpec(config=config) if spec is None else spec
         self.config, self.head_config = config, config.head
-        strides: list[int] = [*backbone.strides]
+        strides = [stride for stride in backbone.strides if isinstance(stride, int)]
+        if len(strides) < len(backbone.strides):
+            raise InputError(f"a detector needs square patches; got strides {backbone.strides}.")
         levels = strides + [strides[-1] * 2 ** (i + 1) for i in range(config.neck.levels - len(strides))]
         width = config.neck.channels
         self.backbone = backbone

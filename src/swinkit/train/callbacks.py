@@ -238,11 +238,11 @@ def better(scores: dict[str, float], best: dict[str, float], name: str = "top1")
     """Whether validation scores beat the best so far: by `name`, and by the loss where few pictures make it
     tie.
 
-    Without validation pictures the newest model is the best.
+    Without validation pictures the newest model is the best. Detection has no validation loss.
     """
     if not scores or not best:
         return True
-    return (scores[name], -scores["loss"]) > (best[name], -best["loss"])
+    return (scores[name], -scores.get("loss", 0.0)) > (best[name], -best.get("loss", 0.0))
 
 
 def _stepped(trainer: L.Trainer) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
-from swinkit.data import ResumableSampler, TransformedDataset, TransformedShards
-from swinkit.data.grouped_sampler import GroupedSampler
+from swinkit.data import TransformedDataset, TransformedShards
 from swinkit.data.loader import build_loader, choose_workers
 from swinkit.errors import InputError
 from swinkit.train.config import JobConfig
@@ -68,7 +67,7 @@ class JobData(L.LightningDataModule):
             )
         sampler = None
         if not isinstance(self.train_set, TransformedShards):
-            sampler = self._sampler(rank, world)
+            sampler = self.train_set.sampler(shuffle=True, seed=settings.seed, rank=rank, world=world)
             sampler.start_at(batch * data.batch_size)
         loader = build_loader(
             self.train_set,
@@ -104,15 +103,6 @@ class JobData(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was written."""
         self.position = (state_dict["epoch"], state_dict["batch"])
-
-    def _sampler(self, rank: int, world: int) -> ResumableSampler:
-        seed, data = self.config.trainer.seed, self.train_set
-        groups = getattr(data, "groups", None)
-        assert not isinstance(data, TransformedShards)
-        if groups is None:
-            return ResumableSampler(len(data), shuffle=True, seed=seed, rank=rank, world=world, follower=data)
-        size = self.config.data.batch_size
-        return GroupedSampler(groups, batch_size=size, seed=seed, rank=rank, world=world, follower=data)
 
     def _workers(self) -> int:
         asked = self.config.data.workers

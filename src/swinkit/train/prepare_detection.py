@@ -39,7 +39,7 @@ def prepare_detection(config: DetectConfig, resume: bool) -> Prepared:
         long_side=options.long_side,
         scale=options.scale,
     )
-    group = config.data.group_by_shape and config.augment.ratio is None
+    group = config.data.batch_size if config.data.group_by_shape and config.augment.ratio is None else None
     data = JobData(
         TransformedObjects(train_set, train_transform, seed, skip_bad=skip, group=group),
         TransformedObjects(val_set, val_transform, seed) if val_set is not None else None,
