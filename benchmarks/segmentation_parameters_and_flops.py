@@ -3,13 +3,13 @@
     python benchmarks/segmentation_parameters_and_flops.py
 
 The models are built without memory for their weights (device "meta") with 150 classes, and
-torch.utils.flop_counter counts the matrix products and convolutions of one picture's forward pass at 2048 x 512
-pixels, and at 2560 x 640 for the models trained at 640. As in the paper, a FLOP is one multiply-add.
+torch.utils.flop_counter counts the matrix products and convolutions of one picture's forward pass at 2048 x
+512 pixels, and at 2560 x 640 for the models trained at 640. As in the paper, a FLOP is one multiply-add.
 
 Parameters include the auxiliary head, as the paper's do; FLOPs do not, since it does not run at inference.
-Norms, activations and resizing are left out. Two numbers are printed: all products, and all but attention's two.
-The exit code is 1 when a model's parameters, rounded, are not the paper's, or its FLOPs are further than 1.5% from
-it in both ways of counting, except where `PAPER_DIFFERS` says why.
+Norms, activations and resizing are left out. Two numbers are printed: all products, and all but attention's.
+The exit code is 1 when a model's parameters, rounded, are not the paper's, or its FLOPs are further than 1.5%
+from it in both ways of counting, except where `PAPER_DIFFERS` says why.
 """
 
 import argparse
