@@ -241,3 +241,19 @@ def test_results_and_errors_take_different_streams(capsys):
     shown = capsys.readouterr()
     assert not shown.out
     assert shown.err
+
+
+def test_masks_are_classes_with_255_for_none(tmp_path: Path) -> None:
+    from swinkit.data.mask_classes import MaskClasses
+
+    legend = MaskClasses(("road", "sky"), (0, 1), ignored=(7,))
+    mask = legend.decode(np.array([[0, 1, 255, 7]], np.uint8), tmp_path / "mask.png")
+    assert (mask.dtype, mask.tolist()) == (np.dtype(np.uint8), [[0, 1, 255, 255]])
+
+
+def test_outlines_are_x_y_corners_between_pixels() -> None:
+    from swinkit.ops.polygons import polygons
+
+    mask = np.zeros((5, 6), bool)
+    mask[1, 3:5] = True
+    assert polygons(mask) == [[[(3, 1), (5, 1), (5, 2), (3, 2)]]]

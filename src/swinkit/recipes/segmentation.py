@@ -31,7 +31,8 @@ def segment() -> SegmentConfig:
 def camvid() -> SegmentConfig:
     """CamVid (367 pictures, 11 classes), a small Swin UperNet from scratch, sized for 2 CPU cores.
 
-    Paper: not in the paper. Measured here: not measured. Hardware: 2 CPU cores.
+    Paper: not in the paper. Measured here: not measured. Hardware: 2 CPU cores. Pictures are seen at 0.4 to 1
+    times their size, which shows the model twice as many of them in the time, and read at 0.75.
     Command: swinkit train camvid --data ./camvid --out runs/camvid
     """
     return SegmentConfig(
@@ -41,16 +42,16 @@ def camvid() -> SegmentConfig:
             depths=(2, 2, 4, 2),
             num_heads=(2, 4, 8, 16),
             window_size=7,
-            drop_path_rate=0.1,
+            drop_path_rate=0.05,
             channels=64,
             auxiliary_channels=64,
         ),
         data=MaskDataConfig(batch_size=8),
-        augment=MaskAugmentConfig(crop=(224, 224), ratio=(0.5, 1.25), one_class_limit=0.75),
+        augment=MaskAugmentConfig(crop=(176, 240), ratio=(0.4, 1.0)),
         loss=LossConfig(class_weights="counted", dice=0.5),
-        inference=InferenceConfig(),
+        inference=InferenceConfig(crop=(176, 240), stride=(120, 160), short_side=270),
         optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, clip_norm=1.0),
-        schedule=ScheduleConfig(epochs=100, warmup_epochs=3, warmup_lr=1e-5, min_lr=1e-6, kind="cosine"),
+        schedule=ScheduleConfig(epochs=50, warmup_epochs=2, warmup_lr=1e-5, min_lr=1e-6, kind="cosine"),
         trainer=TrainerConfig(validate_every=10, log_every=20),
     )
 
@@ -106,7 +107,7 @@ def upernet_deit_small_ade20k() -> SegmentConfig:
 
     Paper: Table 3, 44.0 mIoU. Measured here: not measured. Hardware: 8 GPUs of 2 pictures. The paper does
         not give
-    the layers of its deconvolution; ours are 1.5 M parameters larger than its 52 M in all.
+    the layers of its deconvolution; ours make it 53.5 M parameters, not its 52 M.
     Command: swinkit train upernet_deit_small_ade20k --data /data/ADEChallengeData2016 --trainer.devices 8
     """
     return _ade20k("deit_small_patch16_224")

@@ -31,10 +31,7 @@ def class_colors(count: int) -> tuple[Color, ...]:
 
 def mask_picture(mask_HW: np.ndarray, palette: Sequence[Color]) -> Image.Image:
     """Return the mask as a palette picture: its values are the classes, its colours the palette's."""
-    picture = (
-        Image.fromarray(mask_HW).convert("P") if mask_HW.dtype != np.uint8 else Image.fromarray(mask_HW, "L")
-    )
-    picture = picture.copy()
+    picture = Image.fromarray(mask_HW)
     picture.putpalette([part for color in palette for part in color])
     return picture
 
