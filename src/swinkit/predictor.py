@@ -22,8 +22,10 @@ from swinkit.errors import InputError
 from swinkit.files import atomic_path
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file, a folder, a glob pattern; or a picture: PIL, array (H, W, 3) or (H, W) uint8, tensor (3, H, W)
-uint8 or 0..1."""
+"""A file, a folder, a glob pattern, or a picture.
+
+A picture is PIL, an array (H, W, 3) or (H, W) of uint8, or a tensor (3, H, W) of uint8 or of 0..1.
+"""
 
 OnBad = Callable[[InputError], None]
 T = TypeVar("T")
@@ -147,13 +149,11 @@ class Predictor:
         """Predict one picture or many.
 
         Returns:
-            A `ClassificationResult` for one file or picture; a list of them for a folder, a pattern or a
-            list.
+            A `ClassificationResult` for one file or picture, a list of them for anything else.
 
         Raises:
             InputError: something does not exist, or the one picture cannot be read. Among many, damaged
-            pictures are
-                named in the log and left out.
+                pictures are named in the log and left out.
         """
         if _is_single(source):
             return next(self.stream(source, on_bad=_raise))

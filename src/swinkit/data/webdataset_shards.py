@@ -199,8 +199,9 @@ class ShardSampler(Sampler[Sample]):
 
 
 def open_shards(config: DataConfig, split: Split) -> ShardDataset:
-    """Open a split. Without validation shards, val_fraction of the shards (at least one, unless it is 0) are
-    held out.
+    """Open a split.
+
+    Without validation shards, val_fraction of the shards are held out: at least one, unless it is 0.
 
     Raises:
         InputError: webdataset is not installed, there are no shards or no classes.txt, or the number of

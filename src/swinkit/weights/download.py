@@ -91,8 +91,7 @@ def cached_file(entry: Entry, cache_dir: str | os.PathLike[str] | None = None) -
 
 
 def download(url: str, path: Path, source: Source | None = None) -> Path:
-    """Download an http(s) or file address to `path`, through `path`.part, going on with what is already
-    there.
+    """Download an http(s) or file address to `path`, through `path`.part, going on with what is there.
 
     Raises:
         ConnectionError: the address could not be reached, or kept breaking off; the .part file stays for next

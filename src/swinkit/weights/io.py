@@ -21,8 +21,7 @@ from swinkit.files import atomic_path
 from swinkit.spec import ModelSpec, from_dict, to_dict
 
 METADATA_KEY = "swinkit"
-"""Metadata entry of a safetensors file, or top-level entry of a torch file, with the specification as
-JSON."""
+"""Where the specification is, as JSON: safetensors' metadata, or the top level of a torch file."""
 
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """What a run folder or a downloaded model folder may hold, the preferred first."""
@@ -56,12 +55,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
     """Read a checkpoint's tensors, on the CPU, and its metadata.
 
     Args:
-        path: a .safetensors file, a file written by torch.save (.pth, .pt, .bin, .ckpt), or a folder that
-            holds one.
+        path: a .safetensors file, one written by torch.save (.pth, .pt, .bin, .ckpt), or a folder with one.
 
     Returns:
-        Tensors by key, without "module." and the like; metadata ("swinkit": specification as JSON, where
-        there is one).
+        Tensors by key, without "module." and the like; metadata ("swinkit": specification as JSON, if any).
 
     Raises:
         InputError: missing, corrupt, truncated, not a checkpoint, or pickled code.

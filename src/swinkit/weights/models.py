@@ -94,8 +94,7 @@ def load(
 
 
 def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") -> nn.Module:
-    """Build the model of a checkpoint with random weights: a classifier, or a backbone where there is only
-    that."""
+    """Build a checkpoint's model with random weights: a classifier, or a backbone if there is only that."""
     spec = checkpoint.spec
     if is_backbone(checkpoint.state, checkpoint.format):
         model = build_backbone(spec.config.backbone, attention_impl=attention_impl)
@@ -109,8 +108,7 @@ def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") ->
 
 
 def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str = "swinkit") -> None:
-    """Write a checkpoint in another format; .safetensors or, with any other suffix, a torch file with "model"
-    in it.
+    """Write a checkpoint in another format: .safetensors, or for any other suffix a torch file of "model".
 
     Args:
         src: what `load` takes.

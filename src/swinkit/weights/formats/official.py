@@ -35,8 +35,7 @@ MASK = r"layers\.\d+\.blocks\.\d+\.attn_mask"
 
 
 def _buffers(spec: ModelSpec) -> State:
-    """relative_position_index of every block and attn_mask of every shifted one, as the official code saves
-    them."""
+    """relative_position_index of every block, attn_mask of every shifted one, as the official code saves."""
     config = spec.config.backbone
     if not isinstance(config, SwinConfig):
         return {}
