@@ -22,12 +22,12 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from swinkit.files import atomic_path
-from swinkit.train.module import ClassificationModule
+from swinkit.train.module import ClassificationModule, stepped
 
 COLUMNS: tuple[str, ...] = (
     "step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss", "val_top1", "val_top5"
 )  # fmt: skip
-"""Of metrics.csv. Steps and epochs done so far; lr of the step; loss: mean since the row before; scores are
+"""Of metrics.csv: steps and epochs done so far, lr of the step, mean loss since the row before, scores as
 fractions.
 """
 
@@ -95,9 +95,7 @@ class History(Callback):
         self._loss_sum = self._loss_sum + pl_module.loss  # no .item(): that would wait for the device
         self._batches += 1
         self._pictures += len(batch[1]) * trainer.world_size
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        stepped = progress.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer.global_step % self.every == 0:
+        if stepped(trainer) and trainer.global_step % self.every == 0:
             self._write_step(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from swinkit.data import MixBatch
 from swinkit.data.sampling import derive_seed
 from swinkit.train.config import TrainConfig
+from swinkit.train.data import SURPLUS
 from swinkit.train.optim import build_optimizer
 from swinkit.train.schedule import LearningRate, build_scheduler, lr_scale
 
@@ -46,8 +47,10 @@ class ClassificationModule(L.LightningModule):
         self.grad_norm = 0.0
         self.validation: dict[str, float] = {}
         self.val_loss = MeanMetric()
-        self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
-        self.val_top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes))
+        self.val_top1 = MulticlassAccuracy(num_classes, average="micro", ignore_index=SURPLUS)
+        self.val_top5 = MulticlassAccuracy(
+            num_classes, average="micro", top_k=min(5, num_classes), ignore_index=SURPLUS
+        )
         # Sharding flattens parameters to one dimension, so what decays is decided from the shapes before it.
         self.dimensions = {name: parameter.ndim for name, parameter in model.named_parameters()}
 
@@ -60,8 +63,7 @@ class ClassificationModule(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of pictures (B, C, H, W) and class numbers (B,)."""
         images, targets = batch
-        # The batch within the epoch, not the optimiser step, so that accumulated batches differ from each
-        # other.
+        # The batch within the epoch, not the optimiser step: accumulated batches must differ from each other.
         where = (self.config.trainer.seed, self.current_epoch, batch_idx, self.global_rank)
         generator = torch.Generator().manual_seed(derive_seed("mix", *where))
         images, soft_targets = self.mix(images, targets, generator)
@@ -72,10 +74,12 @@ class ClassificationModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the scores of one batch."""
+        """Count the scores of one batch; pictures of class SURPLUS do not count."""
         images, targets = batch
         logits = self.model(images).float()
-        self.val_loss.update(F.cross_entropy(logits, targets), weight=len(targets))
+        counted = (targets != SURPLUS).sum()
+        loss = F.cross_entropy(logits, targets, ignore_index=SURPLUS, reduction="sum")
+        self.val_loss.update(loss / counted.clamp(min=1), weight=counted)
         self.val_top1.update(logits, targets)
         self.val_top5.update(logits, targets)
 
@@ -106,8 +110,8 @@ class ClassificationModule(L.LightningModule):
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clip, note the norm, and drop the gradients of a step that is not finite.
 
-        An optimiser passes over parameters without a gradient: neither the weights nor its moments see the
-            step.
+        An optimiser passes over parameters without a gradient, so neither the weights nor its moments see
+        such a step.
         """
         limit = self.config.optimizer.clip_norm or math.inf
         if isinstance(self.trainer.strategy, FSDPStrategy):
@@ -116,6 +120,12 @@ class ClassificationModule(L.LightningModule):
             self.grad_norm = float(clip_gradients(self.model, limit))
         if not math.isfinite(self.grad_norm):
             optimizer.zero_grad(set_to_none=True)
+
+
+def stepped(trainer: L.Trainer) -> bool:
+    """Whether the batch that just ended completed an optimiser step."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:

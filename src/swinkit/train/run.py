@@ -12,12 +12,21 @@ from lightning.pytorch.callbacks import Callback
 
 from swinkit import weights
 from swinkit.classification import Classifier, build_classifier
-from swinkit.train.build import build_data, build_model, build_trainer, open_data, pick_device, pick_precision
+from swinkit.errors import InputError
+from swinkit.train.build import (
+    build_data,
+    build_model,
+    build_trainer,
+    open_data,
+    pick_device,
+    pick_precision,
+    rebuild_model,
+)
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
 from swinkit.train.config import TrainConfig
 from swinkit.train.data import ClassificationData
 from swinkit.train.errors import TrainingInterrupted
-from swinkit.train.folder import is_main_process, prepare_folder, write_text
+from swinkit.train.folder import check_folder, is_main_process, prepare_folder, read_spec, write_text
 from swinkit.train.history import History, ProgressBar, RunLog, duration, read_metrics
 from swinkit.train.module import ClassificationModule
 from swinkit.train.quiet import quiet
@@ -62,8 +71,8 @@ class RunResult:
 def train(config: TrainConfig, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
     """Train a classifier and leave everything in the run folder `config.out`.
 
-    The folder gets config.json, environment.json, log.txt, metrics.csv, tensorboard/, curve.png,
-    checkpoints/, model.safetensors (the best by validation) and report.json.
+    The folder gets config.json, model_spec.json, environment.json, log.txt, metrics.csv, tensorboard/,
+    curve.png, checkpoints/, model.safetensors (the best by validation) and report.json.
 
     Args:
         config: the job; `config.out` None means runs/train.
@@ -78,16 +87,19 @@ def train(config: TrainConfig, *, resume: bool = False, callbacks: Sequence[Call
     """
     folder = config.out or DEFAULT_FOLDER
     main = is_main_process()
+    pick_precision(config.trainer, pick_device(config.trainer))
+    if main:
+        check_folder(folder, resume=resume)
     with quiet():
         train_set, val_set = open_data(config)
-        # A checkpoint has its own weights, so published ones need not be read first.
-        options = replace(config.model, pretrained=False) if resume else config.model
         torch.manual_seed(config.trainer.seed)
-        model = build_model(options, train_set.classes)
+        if resume:
+            model = _resumed_model(folder, config, train_set.classes)
+        else:
+            model = build_model(config.model, train_set.classes)
         data = build_data(config, model.spec.preprocess, train_set, val_set)
-        pick_device(config.trainer)
         if main:
-            prepare_folder(folder, replace(config, out=folder), resume=resume)
+            prepare_folder(folder, replace(config, out=folder), model.spec)
         log = RunLog(folder / "log.txt" if main else None)
         _announce(log, config, model, data)
         return _Run(config, folder, model, data, log).go(resume, callbacks)
@@ -197,6 +209,16 @@ class _Run:
         if self.main and self.history.path.exists():
             draw_curves(self.folder / "curve.png", read_metrics(self.history.path))
             self._drawn_at = time.monotonic()
+
+
+def _resumed_model(folder: Path, config: TrainConfig, classes: Sequence[str]) -> Classifier:
+    spec = read_spec(folder, config.model)
+    if spec.class_names != tuple(classes):
+        raise InputError(
+            f"the run in {folder} was started with other classes than the data now has "
+            f"({len(spec.class_names)} then, {len(classes)} now): give it the same data."
+        )
+    return rebuild_model(spec, config.model)
 
 
 def _announce(log: RunLog, config: TrainConfig, model: Classifier, data: ClassificationData) -> None:
