@@ -94,8 +94,7 @@ def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
     """Open the training and the validation pictures; None where there are none.
 
     Raises:
-        InputError: the data is missing or malformed, has fewer than two classes, or its parts disagree on
-            them.
+        InputError: the data is missing or malformed, has too few classes, or its parts disagree on them.
     """
     train = open_dataset(config.data, "train")
     if len(train.classes) < 2:
@@ -158,9 +157,8 @@ def build_trainer(
     device = pick_device(settings)
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
-        plugins.append(
-            SLURMEnvironment(auto_requeue=False)
-        )  # we save on the signal; the job script says --resume
+        # We save on the signal, and the job script says --resume.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return L.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=settings.devices,

@@ -28,8 +28,7 @@ def check_folder(folder: Path, *, resume: bool) -> None:
     """Check that a run can begin in the folder, or go on.
 
     Raises:
-        InputError: without `resume`, the folder has something in it; with it, there is no checkpoint; or it
-            is a file.
+        InputError: it is a file; without `resume`, it has something in it; with it, it has no checkpoint.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the run folder {folder} is a file: choose another name with --out.")
