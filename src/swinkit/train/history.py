@@ -27,7 +27,7 @@ from swinkit.train.module import ClassificationModule, stepped
 COLUMNS: tuple[str, ...] = (
     "step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss", "val_top1", "val_top5"
 )  # fmt: skip
-"""Of metrics.csv: steps and epochs done, lr of the step, mean loss since the row before, scores (fractions)."""
+"""Of metrics.csv: steps and epochs done, lr of the step, mean loss since the row before, scores 0..1."""
 
 
 class RunLog:
