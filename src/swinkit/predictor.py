@@ -172,6 +172,10 @@ class Predictor:
             raise InputError("this model has no classes (num_classes 0): it gives embeddings only.")
         for items, images in self._batches(sources, on_bad or _log_bad):
             probabilities_BK = self._run(self.model, images).softmax(dim=1)
+            if not torch.isfinite(probabilities_BK).all():
+                raise InputError(
+                    "the model's outputs are not finite: its weights hold NaN or infinity; use an earlier file."
+                )
             count = min(self.top_k, probabilities_BK.shape[1])
             values_BT, classes_BT = probabilities_BK.topk(count, dim=1)
             for item, values, classes in zip(items, values_BT.tolist(), classes_BT.tolist(), strict=True):

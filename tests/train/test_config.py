@@ -46,6 +46,10 @@ def test_impossible_values_are_refused() -> None:
     for build in (
         lambda: OptimizerConfig(lr=0),
         lambda: OptimizerConfig(layer_decay=1.5),
+        lambda: OptimizerConfig(betas=(0.9, 1.0)),
+        lambda: OptimizerConfig(eps=-1.0),
+        lambda: OptimizerConfig(momentum=-0.1),
+        lambda: ModelOptions(crop_ratio=0.0),
         lambda: ScheduleConfig(epochs=3, warmup_epochs=3),
         lambda: TrainerConfig(accumulate=0),
         lambda: replace(TrainerConfig(), max_steps=0),

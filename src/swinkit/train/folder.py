@@ -44,7 +44,12 @@ def check_folder(folder: Path, *, resume: bool) -> None:
 
 def prepare_folder(folder: Path, config: TrainConfig, spec: ModelSpec) -> None:
     """Make the run folder, or take it up again, and write model_spec.json, config.json, environment.json."""
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the run folder {folder}: {error.strerror}; give another --out."
+        ) from error
     write_text(folder / SPEC, json.dumps(to_dict(spec), indent=2) + "\n")
     write_text(folder / "config.json", config.to_json())
     write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
