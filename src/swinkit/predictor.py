@@ -174,7 +174,7 @@ class Predictor:
             probabilities_BK = self._run(self.model, images).softmax(dim=1)
             if not torch.isfinite(probabilities_BK).all():
                 raise InputError(
-                    "the model's outputs are not finite: its weights hold NaN or infinity; use an earlier file."
+                    "the model's outputs are not finite: its weights hold NaN or infinity; use another file."
                 )
             count = min(self.top_k, probabilities_BK.shape[1])
             values_BT, classes_BT = probabilities_BK.topk(count, dim=1)

@@ -159,8 +159,8 @@ def _one_line(box: str) -> str:
     """The text of tyro's framed complaint as one line, its sections ended by full stops."""
     sections: list[list[str]] = [[]]
     for line in box.splitlines()[1:]:
-        words = line.strip(" │")
-        if not words.strip("─╰╯"):
+        words = line.strip(" │|")
+        if not words.strip("─╰╯-+"):  # a rule; tyro draws with ASCII where stderr has no better
             sections.append([])
         else:
             sections[-1].append(words.strip())
