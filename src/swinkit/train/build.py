@@ -24,6 +24,7 @@ from swinkit.spec import ModelSpec, Preprocess
 from swinkit.train.checkpoint_io import AtomicCheckpointIO
 from swinkit.train.config import ModelOptions, TrainConfig, TrainerConfig
 from swinkit.train.data import ClassificationData
+from swinkit.weights.download import DownloadError
 
 _PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -43,20 +44,25 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     if own or options.name == "custom":
         base = SwinConfig() if options.name == "custom" else _variant(options.name)
         source = replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
-    model = create_model(
-        source,
-        pretrained=options.pretrained,
-        num_classes=len(classes),
-        class_names=tuple(classes),
-        img_size=options.img_size,
-        window_size=options.window_size,
-        in_chans=options.in_chans,
-        drop_rate=options.drop_rate,
-        drop_path_rate=options.drop_path_rate,
-        shift=options.shift,
-        position=options.position,
-        attention_impl=options.attention_impl,
-    )
+    try:
+        model = create_model(
+            source,
+            pretrained=options.pretrained,
+            num_classes=len(classes),
+            class_names=tuple(classes),
+            img_size=options.img_size,
+            window_size=options.window_size,
+            in_chans=options.in_chans,
+            drop_rate=options.drop_rate,
+            drop_path_rate=options.drop_path_rate,
+            shift=options.shift,
+            position=options.position,
+            attention_impl=options.attention_impl,
+        )
+    except DownloadError as error:
+        raise InputError(
+            f"{str(error).removesuffix('.')}, or train from scratch with --pretrained False."
+        ) from error
     given: dict[str, Any] = {"mean": options.mean, "std": options.std}
     given = {name: value for name, value in given.items() if value is not None}
     if options.crop_ratio != "auto":

@@ -70,6 +70,8 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         _require_choices(self, "model")
+        ratio = self.crop_ratio
+        _require(isinstance(ratio, str) or 0 < ratio <= 1, "model.crop_ratio", "above 0, at most 1", ratio)
         _require(self.freeze_stages >= 0, "model.freeze_stages", "0 or more", self.freeze_stages)
 
 
@@ -113,6 +115,10 @@ class OptimizerConfig:
         _require(
             0 < self.layer_decay <= 1, "optimizer.layer_decay", "above 0 and at most 1", self.layer_decay
         )
+        for beta in self.betas:
+            _require(0 <= beta < 1, "optimizer.betas", "at least 0 and less than 1", self.betas)
+        _require(self.eps >= 0, "optimizer.eps", "0 or more", self.eps)
+        _require(self.momentum >= 0, "optimizer.momentum", "0 or more", self.momentum)
         _require(self.weight_decay >= 0, "optimizer.weight_decay", "0 or more", self.weight_decay)
         _require(
             self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", "above 0", self.clip_norm
@@ -143,12 +149,11 @@ class ScheduleConfig:
         _require(self.warmup_lr >= 0, "schedule.warmup_lr", "0 or more", self.warmup_lr)
         _require(self.min_lr >= 0, "schedule.min_lr", "0 or more", self.min_lr)
         _require(self.warmup_epochs >= 0, "schedule.warmup_epochs", "0 or more", self.warmup_epochs)
-        _require(
-            self.kind == "constant" or self.warmup_epochs < self.epochs,
-            "schedule.warmup_epochs",
-            f"fewer than the {self.epochs} epochs",
-            self.warmup_epochs,
-        )
+        if self.kind != "constant" and self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"schedule.warmup_epochs must be fewer than the {self.epochs} epochs; got "
+                f"{self.warmup_epochs:g}: add --schedule.warmup-epochs {self.epochs / 4:g}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

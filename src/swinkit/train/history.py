@@ -191,7 +191,9 @@ class ProgressBar(Callback):
         scores = pl_module.validation
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if scores:
-            text += f"  top-1 {100 * scores['top1']:.2f}%  top-5 {100 * scores['top5']:.2f}%"
+            text += f"  top-1 {100 * scores['top1']:.2f}%"
+            if pl_module.num_classes > 5:  # of fewer, every picture's class is in the top 5
+                text += f"  top-5 {100 * scores['top5']:.2f}%"
             text += f"  loss {scores['loss']:.4f}"
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now

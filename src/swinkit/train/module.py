@@ -41,6 +41,7 @@ class ClassificationModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.config = config
+        self.num_classes = num_classes
         self.steps_per_epoch = steps_per_epoch
         self.mix = MixBatch(config.augment, num_classes)
         self.loss = torch.zeros(())

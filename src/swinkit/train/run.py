@@ -48,7 +48,7 @@ class RunResult:
         steps: optimiser steps done.
         best_epoch: epoch of the best model, from 1.
         top1: validation top-1 accuracy of the best model in percent; None without validation pictures.
-        top5: the same for top-5.
+        top5: the same for top-5; None, too, with five classes or fewer, where it is always 100.
         val_loss: the same for the loss.
         seconds: duration of this call, without loading data.
         device: where it ran.
@@ -163,7 +163,8 @@ class _Run:
     def _report(self, seconds: float) -> RunResult:
         assert self.trainer is not None
         best, device = self.checkpoints, pick_device(self.config.trainer)
-        percent = {name: 100 * best.scores[name] for name in ("top1", "top5") if name in best.scores}
+        told = ("top1", "top5") if len(self.model.spec.class_names) > 5 else ("top1",)
+        percent = {name: 100 * best.scores[name] for name in told if name in best.scores}
         result = RunResult(
             folder=self.folder,
             model=self.folder / "model.safetensors",
