@@ -68,6 +68,16 @@ def from_swinkit(state: State, fmt: str, spec: ModelSpec) -> State:
     return published | (form.make_buffers(spec) if form.make_buffers else {})
 
 
+def to_file(state: State, fmt: str, spec: ModelSpec) -> State:
+    """Turn our state dict into what a file of the published code holds, every buffer included.
+
+    Raises:
+        InputError: as `from_swinkit`.
+    """
+    make = _form(fmt).file_buffers
+    return from_swinkit(state, fmt, spec) | (make(spec) if make else {})
+
+
 def original_name(key: str, fmt: str, last: int) -> str:
     """Return the published name of one of our keys, for messages; ours when there is none."""
     return translate(key.removeprefix("backbone."), _form(fmt).rules, last=last, reverse=True) or key

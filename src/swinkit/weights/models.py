@@ -14,7 +14,7 @@ from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec
 from swinkit.weights import catalog
-from swinkit.weights.adapters import from_swinkit, has_trunk_prefix
+from swinkit.weights.adapters import has_trunk_prefix, to_file
 from swinkit.weights.classes import IMAGENET_1K, imagenet_names
 from swinkit.weights.download import fetch
 from swinkit.weights.formats import FORMATS, State
@@ -122,7 +122,7 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str =
         raise InputError(f"unknown format {fmt!r}: choose one of {', '.join(FORMATS)}.")
     model = load(src)
     spec = spec_of(model)
-    state = from_swinkit(model.state_dict(), fmt, spec)
+    state = to_file(model.state_dict(), fmt, spec)
     if Path(dst).suffix == ".safetensors":
         write_safetensors(state, dst, spec if fmt == "swinkit" else None)
     elif fmt == "swinkit":

@@ -1,5 +1,7 @@
 """The official repositories' names: classification (attention and MLP) and the dense backbone."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import fit_shift, fit_window, region_mask, relative_position_index, to_pair
 from swinkit.spec import ModelSpec
-from swinkit.weights.formats.base import Format, State, block_rules
+from swinkit.weights.formats.base import Format, State, block_rules, index_of_every_block
 from swinkit.weights.formats.rules import Rule
 
 _BLOCK = "layers.{i}.blocks.{j}"
@@ -119,4 +121,5 @@ OFFICIAL_DENSE = Format(
     prefix="backbone.",
     incoming=_positions_from_map,
     outgoing=_positions_to_map,
+    file_buffers=partial(index_of_every_block, attention=f"{_BLOCK}.attn"),
 )
