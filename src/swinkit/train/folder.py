@@ -67,8 +67,8 @@ def read_spec(folder: Path, options: ModelOptions) -> ModelSpec:
     """
     try:
         spec, config = ((folder / name).read_text(encoding="utf-8") for name in (SPEC, "config.json"))
-        values = json.loads(spec)
-    except (OSError, ValueError) as error:
+        model = from_dict(json.loads(spec))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"nothing to resume in {folder}: its {SPEC} or config.json is missing or damaged; start anew."
         ) from error
@@ -80,7 +80,7 @@ def read_spec(folder: Path, options: ModelOptions) -> ModelSpec:
                 f"a resumed run keeps its model: model.{item.name} was {old} and cannot become {new}; leave "
                 "it as it was, or start another run."
             )
-    return from_dict(values)
+    return model
 
 
 def environment() -> dict[str, Any]:
