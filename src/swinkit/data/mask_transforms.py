@@ -36,6 +36,11 @@ class TransformedMasks(TransformedDataset):
         with seeded(derive_seed(self.seed, int(self._epoch), index)):
             return self.pair_transform(picture, mask)
 
+    @staticmethod
+    def surplus(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Ignore every pixel of a batch, so that it does not count."""
+        return batch[0], torch.full_like(batch[1], IGNORE)
+
 
 class MaskTrainTransform:
     """Resize by a random factor, crop with the one-class limit, mirror, distort colours, pad (A2.3)."""

@@ -37,7 +37,7 @@ class PictureInfo(NamedTuple):
     """What a detector's input was made from.
 
     Attributes:
-        number: of the picture in its data set, from 0.
+        number: of the picture in its data set, from 0; -1 for one that does not count.
         size: (height, width) of the input, before padding.
         original: (height, width) of the picture.
     """
@@ -97,6 +97,14 @@ class TransformedObjects(TransformedDataset):
         """Pad the pictures with zeros to one size, a multiple of 32, and stack them."""
         images = [image for image, _, _ in samples]
         return pad_batch(images), [targets for _, targets, _ in samples], [info for _, _, info in samples]
+
+    @staticmethod
+    def surplus(
+        batch: tuple[Tensor, list[Targets], list[PictureInfo]],
+    ) -> tuple[Tensor, list[Targets], list[PictureInfo]]:
+        """Number the pictures of a batch -1, so that what is found in them does not count."""
+        images, targets, info = batch
+        return images, targets, [item._replace(number=-1) for item in info]
 
     def _read(self, index: int) -> tuple[Image.Image, ObjectRecord, int]:
         for step in range(len(self)):

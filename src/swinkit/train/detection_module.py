@@ -68,6 +68,8 @@ class DetectionModule(TaskModule):
         images, _, info = batch
         results = self.detector(images, [item.size for item in info])
         for found, item in zip(results, info, strict=True):
+            if item.number < 0:
+                continue
             across, down = item.original[1] / item.size[1], item.original[0] / item.size[0]
             factor = found.boxes.new_tensor([across, down, across, down])
             moved = found.moved(found.boxes * factor).cpu()

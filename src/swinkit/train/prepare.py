@@ -14,7 +14,8 @@ from swinkit.errors import InputError
 from swinkit.models_segmentation import create_segmenter
 from swinkit.segmentation.losses import SegmentationLoss
 from swinkit.segmentation.segmenter import Segmenter
-from swinkit.train.build import build_data, build_model, open_data
+from swinkit.spec import ModelSpec
+from swinkit.train.build import build_data, build_model, open_data, rebuild_model
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig
@@ -25,25 +26,25 @@ from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
 from swinkit.train.segmentation_module import SegmentationModule
 
 
-def prepare(config: JobConfig, *, resume: bool) -> Prepared:
+def prepare(config: JobConfig, before: ModelSpec | None = None) -> Prepared:
     """Open the data, build the model, and put both together.
 
     Args:
         config: the job.
-        resume: published weights need not be read: the checkpoint has the model's own.
+        before: the model of a run that goes on, whose weights are in its checkpoint; None for a new run.
 
     Raises:
         InputError: data, model and settings do not fit together.
     """
-    return PREPARE[type(config)](config, resume)
+    return PREPARE[type(config)](config, before)
 
 
-def prepare_classification(config: TrainConfig, resume: bool) -> Prepared:
+def prepare_classification(config: TrainConfig, before: ModelSpec | None) -> Prepared:
     """Image classification."""
     train_set, val_set = open_data(config)
-    options = replace(config.model, pretrained=False) if resume else config.model
     torch.manual_seed(config.trainer.seed)
-    model = build_model(options, train_set.classes)
+    classes = train_set.classes
+    model = rebuild_model(before, config.model, classes) if before else build_model(config.model, classes)
     data = build_data(config, model.spec.preprocess, train_set, val_set)
     module = ClassificationModule(
         model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
@@ -51,15 +52,17 @@ def prepare_classification(config: TrainConfig, resume: bool) -> Prepared:
     return Prepared(model=model, data=data, module=module)
 
 
-def prepare_segmentation(config: SegmentConfig, resume: bool) -> Prepared:
+def prepare_segmentation(config: SegmentConfig, before: ModelSpec | None) -> Prepared:
     """Semantic segmentation: the masks are looked over first."""
     train_set, val_set = open_mask_data(config)
     seen = look_over(train_set, limit=config.data.look_over)
     seen_val = look_over(val_set, limit=config.data.look_over) if val_set is not None else None
     balanced = config.loss.class_weights != "none" or config.loss.dice > 0
-    options = replace(config.model, pretrained=False) if resume else config.model
     torch.manual_seed(config.trainer.seed)
-    model = build_segmenter_of(config, options, train_set)
+    if before is not None:
+        model = rebuild_model(before, config.model, train_set.classes)
+    else:
+        model = build_segmenter_of(config, config.model, train_set)
     preprocess, inference = model.spec.preprocess, model.config.inference
     seed = config.trainer.seed
     data = JobData(
@@ -127,9 +130,9 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
     return model
 
 
-PREPARE: dict[type[JobConfig], Callable[[Any, bool], Prepared]] = {
+PREPARE: dict[type[JobConfig], Callable[[Any, ModelSpec | None], Prepared]] = {
     TrainConfig: prepare_classification,
     SegmentConfig: prepare_segmentation,
     DetectConfig: prepare_detection,
 }
-"""Job -> function (config, resume) that prepares it."""
+"""Job -> function (config, before) that prepares it."""

@@ -14,23 +14,28 @@ from swinkit.detection.config import TwoStageConfig
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS, create_detector
+from swinkit.spec import ModelSpec
+from swinkit.train.build import rebuild_model
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.detection_module import DetectionModule
 from swinkit.train.prepared import Prepared
 
 
-def prepare_detection(config: DetectConfig, resume: bool) -> Prepared:
+def prepare_detection(config: DetectConfig, before: ModelSpec | None) -> Prepared:
     """Object detection: the annotations are looked over first.
 
     Raises:
         InputError: data, model and settings do not fit together.
     """
     train_set, val_set = open_object_data(config)
-    options = replace(config.model, pretrained=False) if resume else config.model
+    options = config.model
     masks = _with_masks(options, train_set)
     torch.manual_seed(config.trainer.seed)
-    model = build_detector_of(config, options, train_set, masks=masks)
+    if before is not None:
+        model = rebuild_model(before, options, train_set.classes)
+    else:
+        model = build_detector_of(config, options, train_set, masks=masks)
     preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
     train_transform = ObjectTrainTransform(config.augment, preprocess, masks=masks)
     val_transform = ObjectEvalTransform(

@@ -51,6 +51,11 @@ class TaskModule(L.LightningModule):
         trainer = self.config.trainer
         return self.config.data.batch_size * trainer.world_size * trainer.accumulate
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """Those of `scores` that a person is told."""
+        return self.scores
+
     def on_train_epoch_start(self) -> None:
         """See to it that the last epoch is validated, whatever the interval."""
         last = self.trainer.max_epochs is not None and self.current_epoch + 1 >= self.trainer.max_epochs
@@ -101,8 +106,8 @@ class TaskModule(L.LightningModule):
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clip, note the norm, and drop the gradients of a step that is not finite.
 
-        An optimiser passes over parameters without a gradient: neither the weights nor its moments see the
-            step.
+        An optimiser passes over parameters without a gradient, so neither the weights nor its moments see
+        such a step.
         """
         limit = self.config.optimizer.clip_norm or math.inf
         if isinstance(self.trainer.strategy, FSDPStrategy):
@@ -111,6 +116,12 @@ class TaskModule(L.LightningModule):
             self.grad_norm = float(clip_gradients(self.model, limit))
         if not math.isfinite(self.grad_norm):
             optimizer.zero_grad(set_to_none=True)
+
+
+def stepped(trainer: L.Trainer) -> bool:
+    """Whether the batch that just ended completed an optimiser step."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:
