@@ -218,7 +218,7 @@ def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
         return FSDPStrategy(auto_wrap_policy={SwinBlock, SwinMixerBlock}, state_dict_type="full")
     if settings.strategy == "auto" and settings.world_size == 1:
         return "auto"
-    # Swin has no buffer that training changes (dense heads share theirs by sync_batchnorm), and one process may
+    # Swin has no buffer that training changes (heads share theirs by sync_batchnorm), and one process may
     # have more batches of shards to validate.
     return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
 
