@@ -30,27 +30,35 @@ from swinkit.recipes import RECIPES
 from swinkit.train import ClassificationModule, TrainConfig
 from swinkit.train.build import build_model, build_trainer
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
-from swinkit.train.data import ClassificationData
+from swinkit.train.data import JobData
 from swinkit.train.history import History, ProgressBar, RunLog
-from swinkit.train.module import clip_gradients
 from swinkit.train.optim import build_optimizer
 from swinkit.train.quiet import quiet
 from swinkit.train.schedule import LearningRate, build_scheduler
+from swinkit.train.task_module import clip_gradients
 
 BAR = 1.05
 WARMUP = 10
 
+
+def recipe(name: str) -> TrainConfig:
+    """A recipe of classification."""
+    config = RECIPES[name]()
+    assert isinstance(config, TrainConfig)
+    return config
+
+
 CASES: dict[str, Callable[[], TrainConfig]] = {
-    "digits": RECIPES["digits"],
-    "cifar10": RECIPES["cifar10"],
-    "swin_tiny": lambda: replace(RECIPES["swin_tiny_imagenet1k"](), data=DataConfig(batch_size=4)),
+    "digits": lambda: recipe("digits"),
+    "cifar10": lambda: recipe("cifar10"),
+    "swin_tiny": lambda: replace(recipe("swin_tiny_imagenet1k"), data=DataConfig(batch_size=4)),
 }
 """Name -> the job whose model, batch and optimiser are timed; from the shortest step, where overhead shows
 most.
 """
 
 
-class InMemory(ClassificationData):
+class InMemory(JobData):
     """The same few batches over and over, already in memory."""
 
     def __init__(self, batches: list[Any], steps: int, config: TrainConfig) -> None:
@@ -127,12 +135,12 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
         log = RunLog(folder / "log.txt")
         parts = [
             FiniteGuard(folder),
-            History(folder, every=config.trainer.log_every),
+            History(folder, every=config.trainer.log_every, scores=module.scores),
             ProgressBar(log),
             Checkpoints(folder / "checkpoints", minutes=60, export=lambda: None, say=log.say),
             bare,
         ]
-        trainer = build_trainer(config, folder, parts, validate=False)
+        trainer = build_trainer(config, folder, parts, epochs=config.schedule.epochs, validate=False)
         trainer.fit(module, datamodule=InMemory(batches, steps, config))
     worst = max(abs(ours - other) / abs(other) for ours, other in bare.losses)
     assert worst < 1e-4, f"the loops disagree: relative difference of the losses {worst:.1e}"

@@ -96,7 +96,7 @@ def test_signal_on_the_last_batch_stops_after_the_epoch(
     config = replace(small_job, out=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train(config, callbacks=[SignalAt(6, signal.SIGTERM)])
-    assert final_state(tmp_path / "run")["ClassificationData"] == {"epoch": 1, "batch": 0}
+    assert final_state(tmp_path / "run")["JobData"] == {"epoch": 1, "batch": 0}
     train(config, resume=True)
     assert_same_end(tmp_path / "run", whole_run.folder)
 
@@ -107,7 +107,7 @@ def test_max_steps_stops_there_and_resuming_goes_on(
     config = replace(small_job, out=tmp_path / "run")
     short = train(replace(config, trainer=replace(config.trainer, max_steps=2)))
     assert short.steps == 2
-    assert final_state(tmp_path / "run")["ClassificationData"] == {"epoch": 0, "batch": 4}
+    assert final_state(tmp_path / "run")["JobData"] == {"epoch": 0, "batch": 4}
     train(config, resume=True)
     ours, theirs = final_state(tmp_path / "run"), final_state(whole_run.folder)
     assert all(torch.equal(ours["state_dict"][name], value) for name, value in theirs["state_dict"].items())

@@ -118,6 +118,8 @@ def _eval_classifier(args: Args, model: Any, device: Any) -> int:
 def _data_config(args: Args) -> "DataConfig":
     from swinkit.data import DataConfig
 
+    if args.kind in ("masks", "ade20k"):
+        raise InputError(f"--kind {args.kind} is for segmenters; {args.model} is a classifier.")
     config = DataConfig(kind=args.kind, path=args.data)
     written = Path(args.model) / "config.json"
     if args.data is None and args.kind == "auto":
