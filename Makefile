@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Tests and lint use the processor's cores as processes; threads inside each would only get in the way.
+# Tests use the processor's cores as processes, and the quickstart's model is too small to share among threads.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -15,12 +15,13 @@ help: ## show this list
 install: $(STAMP) ## make .venv with swinkit and everything its development needs
 
 $(STAMP): pyproject.toml
+	@echo 'Installing into .venv: some minutes, about 6 GB (PyTorch with its CUDA libraries).'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
 	@touch $@
 
 quickstart: install ## train on handwritten digits, evaluate, predict, draw: a few minutes on two cores
-	OMP_NUM_THREADS=$$(nproc 2>/dev/null || echo 2) $(BIN)/swinkit quickstart
+	$(BIN)/swinkit quickstart
 
 test: install lint types ## everything that has to be green: format, lint, types, tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

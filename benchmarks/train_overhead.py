@@ -62,7 +62,8 @@ class InMemory(JobData):
     """The same few batches over and over, already in memory."""
 
     def __init__(self, batches: list[Any], steps: int, config: TrainConfig) -> None:
-        super().__init__(None, None, config)  # type: ignore[arg-type]  # no data set: the loader is ours
+        pictures = range(steps * config.data.batch_size)
+        super().__init__(pictures, None, config)  # type: ignore[arg-type]  # only its length is asked for
         self.batches, self.steps = batches, steps
 
     def train_dataloader(self) -> Any:

@@ -2,6 +2,7 @@
 
 import random
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from swinkit.backbones import SwinConfig, build_backbone
 from swinkit.backbones.cost import count_flops
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.cli.main import main
-from swinkit.data import ResumableSampler, TransformedDataset, eval_transform, open_picture
+from swinkit.data import (
+    DataConfig,
+    ResumableSampler,
+    TransformedDataset,
+    eval_transform,
+    open_dataset,
+    open_picture,
+)
 from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging
 from swinkit.ops.windows import pad_map, padded_size, region_ids, relative_position_index, to_pair
@@ -224,6 +232,29 @@ def test_order_depends_on_seed_and_epoch():
     assert order(1, 2) != order(2, 2)
     assert sorted(order(1, 2)) == list(range(20))
     assert order(1, 2, rank=1, world=2) == order(1, 2)[1::2]
+
+
+def test_ranks_divide_whole_shards_in_training_only(tmp_path):
+    pytest.importorskip("webdataset")
+    (tmp_path / "classes.txt").write_text("one\n")
+    for shard, count in enumerate((3, 1, 2)):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
+            for name in (f"{shard}{number}.{ending}" for number in range(count) for ending in ("png", "cls")):
+                tar.addfile(tarfile.TarInfo(name))
+    shards = open_dataset(DataConfig(path=tmp_path), "all")
+
+    def order(shuffle, rank=0, world=1):
+        sampler = shards.sampler(shuffle=shuffle, seed=1, rank=rank, world=world)
+        return [sample.name[:2] for sample in sampler]
+
+    assert order(False) == ["00", "01", "02", "10", "20", "21"]
+    assert order(False, rank=1, world=3) == order(False)[1::3]
+    assert sorted(order(True)) == order(False) != order(True) == order(True)
+    assert order(True, rank=3, world=4)[0] == order(True)[3]
+    parts = [order(True, rank, world=3) for rank in range(3)]
+    assert sorted({name[0] for name in part}.pop() for part in parts) == ["0", "1", "2"]
+    assert all(len(part) == 2 and len({name[0] for name in part}) == 1 for part in parts)
+    assert ["10", "10"] in parts
 
 
 def test_wrong_input_is_an_input_error():

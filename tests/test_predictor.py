@@ -170,3 +170,10 @@ def test_other_modules_are_refused():
         Predictor(torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match="at least 1"):
         Predictor(tiny(), top_k=0)
+
+
+def test_weights_that_are_not_numbers_give_no_answer(make_picture):
+    model = tiny()
+    torch.nn.init.constant_(model.get_parameter("head.weight"), float("nan"))
+    with pytest.raises(InputError, match="outputs are not finite: its weights hold NaN or infinity"):
+        Predictor(model)(make_picture())

@@ -25,8 +25,10 @@ from swinkit.segmentation.config import SegmenterConfig
 from swinkit.spec import ModelSpec
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file, a folder, a glob pattern; or a picture: PIL, array (H, W, 3) or (H, W) uint8, tensor (3, H, W)
-uint8 or 0..1."""
+"""A file, a folder, a glob pattern, or a picture.
+
+A picture is PIL, an array (H, W, 3) or (H, W) of uint8, or a tensor (3, H, W) of uint8 or of 0..1.
+"""
 
 OnBad = Callable[[InputError], None]
 T = TypeVar("T")
@@ -163,13 +165,11 @@ class Predictor:
         """Predict one picture or many.
 
         Returns:
-            A `ClassificationResult` for one file or picture; a list of them for a folder, a pattern or a
-            list.
+            A `ClassificationResult` for one file or picture, a list of them for anything else.
 
         Raises:
             InputError: something does not exist, or the one picture cannot be read. Among many, damaged
-            pictures are
-                named in the log and left out.
+                pictures are named in the log and left out.
         """
         if is_single(source):
             return next(self.stream(source, on_bad=raise_bad))
@@ -188,6 +188,10 @@ class Predictor:
             raise InputError("this model has no classes (num_classes 0): it gives embeddings only.")
         for items, images in self._batches(sources, on_bad or log_bad):
             probabilities_BK = self._run(self.model, images).softmax(dim=1)
+            if not torch.isfinite(probabilities_BK).all():
+                raise InputError(
+                    "the model's outputs are not finite: its weights hold NaN or infinity; use another file."
+                )
             count = min(self.top_k, probabilities_BK.shape[1])
             values_BT, classes_BT = probabilities_BK.topk(count, dim=1)
             for item, values, classes in zip(items, values_BT.tolist(), classes_BT.tolist(), strict=True):

@@ -135,7 +135,10 @@ def from_dict(data: dict[str, Any], cls: type = ModelSpec) -> Any:
 
     Raises:
         InputError: an unknown key, an unknown kind, or a value that the dataclass refuses.
+        TypeError: a value of another type than the dataclass says.
     """
+    if not isinstance(data, dict):
+        raise TypeError(f"{cls.__name__} is {data!r}")
     data = dict(data)
     kind = data.pop("kind", None)
     if kind is not None:
@@ -148,7 +151,11 @@ def from_dict(data: dict[str, Any], cls: type = ModelSpec) -> Any:
         raise InputError(
             f"unknown key {unknown[0]!r} in {cls.__name__}: was the file written by a newer version?"
         )
-    return cls(**{key: _restore(value, hints[key]) for key, value in data.items()})
+    values = {key: _restore(value, hints[key]) for key, value in data.items()}
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            raise TypeError(f"{key} is {data[key]!r}")
+    return cls(**values)
 
 
 def _restore(value: Any, hint: Any) -> Any:
@@ -156,6 +163,23 @@ def _restore(value: Any, hint: Any) -> Any:
         return tuple(_restore(item, None) for item in value)
     if isinstance(value, dict):
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        classes = (item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item))
-        return from_dict(value, next(classes))
+        classes = [item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item)]
+        return from_dict(value, classes[0]) if classes else value
     return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type, of the kinds that configurations have."""
+    options = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in options)
+    if typing.get_origin(hint) is Literal:
+        return isinstance(value, str)  # which of them, the dataclass checks
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        wanted = options[:1] * len(value) if options[-1] is Ellipsis else options
+        return len(value) == len(wanted) and all(map(_fits, value, wanted))
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

@@ -1,11 +1,12 @@
 """`swinkit eval`: the table, the files, the data of a run folder, and classes that do not fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from swinkit.cli.main import main
-from swinkit.data import open_picture
+from swinkit.data import DataConfig, open_dataset, open_picture
 
 
 def run(capsys, *words):
@@ -82,6 +83,45 @@ def test_a_run_folder_knows_its_data(capsys, tmp_path, picture_folder, save_tiny
     assert code == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["split"], report["count"]) == ("val", 4)
+
+
+def test_data_of_the_training_is_measured_where_held_out(capsys, tmp_path, picture_folder, save_tiny):
+    run_folder, root = tmp_path / "run", picture_folder(count=10)
+    run_folder.mkdir()
+    save_tiny(run_folder / "model.safetensors", ("blue", "red"))
+
+    def measure(data, path, **settings):
+        written = {"kind": "auto", "path": str(path), "workers": 0, **settings}
+        (run_folder / "config.json").write_text(json.dumps({"data": written}))
+        words = ("eval", run_folder, "--data", data, "--out", tmp_path / "out", "--workers", 0, "--worst", 20)
+        code, out, err = run(capsys, *words)
+        assert code == 0
+        return json.loads((tmp_path / "out" / "report.json").read_text()), out, err
+
+    report, out, err = measure(root / ".." / root.name, root, val_fraction=0.3, split_seed=5)
+    assert (report["split"], report["count"]) == ("val", 6)
+    assert "val (held out)" in out
+    assert "was trained on" in err
+    held = set(open_dataset(DataConfig(path=root, val_fraction=0.3, split_seed=5), "val").paths)
+    assert report["worst"]
+    assert {Path(case["path"]).resolve() for case in report["worst"]} <= {path.resolve() for path in held}
+
+    report, _, err = measure(root, root, val_fraction=0.0)
+    assert (report["split"], report["count"]) == ("all", 20)
+    assert "what it learned from" in err
+    report, out, err = measure(picture_folder(root="others", count=3), root, val_fraction=0.3)
+    assert (report["split"], report["count"]) == ("all", 6)
+    assert "trained on" not in err
+
+
+def test_top_5_of_a_few_classes_is_left_out(capsys, picture_folder, model, save_tiny, tmp_path):
+    out = run(capsys, "eval", model, "--data", picture_folder(), "--workers", 0)[1]
+    assert "top-1 %" in out
+    assert "top-2 %" not in out
+    names = ("a", "b", "c", "d", "e", "f")
+    model = save_tiny(tmp_path / "six.safetensors", names)
+    out = run(capsys, "eval", model, "--data", picture_folder(names, root="six"), "--workers", 0)[1]
+    assert "top-5 %" in out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swinkit.cli.main import main
+from swinkit.weights.download import DownloadError
 
 SETTINGS = """
 --model custom --model.img-size 8 8 --model.patch-size 1 --model.embed-dim 8 --model.depths 1 1
@@ -21,6 +22,7 @@ def test_recipe_with_overrides_runs_and_resumes(tmp_path: Path, capsys: pytest.C
     assert main(["train", "digits", *SMALL, "--out", str(out), "--optimizer.lr=0.003"]) == 0
     printed = capsys.readouterr()
     assert "top-1" in printed.out
+    assert "top-5" in printed.out
     assert str(out / "model.safetensors") in printed.out.replace("\n", "")
     config = json.loads((out / "config.json").read_text())
     assert config["optimizer"]["lr"] == 0.003
@@ -31,7 +33,9 @@ def test_recipe_with_overrides_runs_and_resumes(tmp_path: Path, capsys: pytest.C
     assert json.loads((out / "report.json").read_text())["epochs"] == 2
 
 
-def test_aliases_reach_their_settings(picture_folder: Any, tmp_path: Path) -> None:
+def test_aliases_reach_their_settings(
+    picture_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, out = picture_folder(count=8), tmp_path / "run"
     words = [
         *SMALL,
@@ -45,6 +49,9 @@ def test_aliases_reach_their_settings(picture_folder: Any, tmp_path: Path) -> No
         "0",
     ]
     assert main(["train", "finetune", *words, f"--out={out}"]) == 0
+    printed = capsys.readouterr()
+    assert "top-1" in printed.out
+    assert "top-5" not in printed.out + printed.err, "of two classes"
     config = json.loads((out / "config.json").read_text())
     assert config["data"]["path"] == str(folder)
     assert config["model"]["pretrained"] is False
@@ -61,6 +68,7 @@ def test_aliases_reach_their_settings(picture_folder: Any, tmp_path: Path) -> No
         (["--resume", "nowhere"], "nowhere is not a run folder"),
         (["finetune", "--data", "nowhere"], "nowhere"),
         (["digits", "--optimizer.lr", "-1"], "optimizer.lr must be above 0"),
+        (["finetune", "--data", "nowhere", "--schedule.epochs", "2"], "add --schedule.warmup-epochs 0.5"),
     ],
 )
 def test_bad_words_are_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +76,19 @@ def test_bad_words_are_one_sentence(words: list[str], said: str, capsys: pytest.
     printed = capsys.readouterr()
     assert said in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_without_network_training_may_start_from_scratch(
+    picture_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise DownloadError("could not download it: go online.")
+
+    monkeypatch.setattr("swinkit.train.build.create_model", offline)
+    words = ["--data", str(picture_folder(count=4)), "--out", str(tmp_path / "run")]
+    assert main(["train", "finetune", *words]) == 2
+    said = "could not download it: go online, or train from scratch with --pretrained False."
+    assert said in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_unknown_setting_suggests_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,3 +113,4 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     own = capsys.readouterr().out
     assert "--schedule.warmup-epochs" in own
     assert "Handwritten digits" in own
+    assert all(f"{name} for" in " ".join(own.split()) for name in ("--data", "--model", "--pretrained"))

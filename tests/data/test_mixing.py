@@ -81,3 +81,13 @@ def test_label_outside_the_model():
     images, targets = batch()
     with pytest.raises(InputError, match="labels from 0 to 5 for a model of 3 classes"):
         MixBatch(AugmentConfig(), 3)(images, targets, generator())
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.8, 3.0])
+def test_the_share_follows_the_symmetric_beta_distribution(alpha):
+    """Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1))."""
+    mix = MixBatch(AugmentConfig(mixup=alpha, cutmix=0, label_smoothing=0), 6)
+    images, targets = batch()
+    shares = torch.tensor([mix(images, targets, generator(seed))[1][0, 0].item() for seed in range(2000)])
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert shares.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)

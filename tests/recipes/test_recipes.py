@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
+import torch
 
 from swinkit.backbones import VARIANTS
 from swinkit.backbones.variants import SwinConfig
 from swinkit.data import DataConfig
 from swinkit.recipes import RECIPES
-from swinkit.train import TrainConfig, train
+from swinkit.train import ClassificationModule, TrainConfig, train
+from swinkit.weights import catalog
 
 CARD = ("Paper:", "Published code:"), ("Measured here:",), ("Command: swinkit train ",)
 
@@ -71,6 +74,35 @@ def test_recipe_of_the_paper_scales_to_the_published_learning_rate(name: str) ->
     assert config.optimizer.weight_decay == (0.05 if scratch else 1e-8)
     assert config.model.name in VARIANTS
     assert config.model.drop_path_rate is not None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_weights_to_start_from_are_published_and_of_the_right_data(name: str) -> None:
+    pretrained = RECIPES[name]().model.pretrained
+    if not isinstance(pretrained, str):
+        assert not pretrained or name == "finetune"  # which takes what the model's name means
+        return
+    entry = catalog.find(pretrained)
+    assert entry is not None
+    assert entry.num_classes == (21841 if "22k" in name else 1000)
+    assert entry.name == f"{entry.variant}.{'ms_in22k' if '22k' in name else 'ms_in1k'}"
+    assert pretrained == entry.name  # a bare name's tag may change its meaning
+
+
+def test_ends_of_the_schedule_scale_as_in_the_published_code() -> None:
+    """5e-7, 5e-4 and 5e-6 at 512 pictures; the card says what that is at 1,024."""
+    config = RECIPES["swin_tiny_imagenet1k"]()
+    config = replace(config, trainer=replace(config.trainer, devices=8))
+    module = ClassificationModule(torch.nn.Linear(2, 2), config, num_classes=2, steps_per_epoch=10)
+    module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert module.pictures_per_step == 1024
+    configured = module.configure_optimizers()
+    scheduler = configured["lr_scheduler"]["scheduler"]
+    rates = [scheduler.base_lrs[0] * scheduler.lr_lambdas[0](step) for step in (0, 20 * 10, 300 * 10)]
+    assert rates == pytest.approx([1e-6, 1e-3, 1e-5])
+    assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-6)
+    card = " ".join((RECIPES["swin_tiny_imagenet1k"].__doc__ or "").split())
+    assert "1e-6 warmed up to 1e-3 and down to 1e-5" in card
 
 
 def test_imagenet_augmentation_is_the_papers() -> None:

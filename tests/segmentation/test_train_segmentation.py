@@ -150,9 +150,9 @@ def test_the_paper_s_recipes_build_their_models_on_the_meta_device(mask_folder) 
         data, _ = open_mask_data(
             dataclasses.replace(recipe, data=MaskDataConfig(path=mask_folder(root=name)))
         )
-        options = dataclasses.replace(recipe.model, pretrained=False)
+        fresh = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, pretrained=False))
         with torch.device("meta"):
-            model = build_segmenter_of(recipe, options, data)
+            model = build_segmenter_of(fresh, data)
         assert model.config.inference.short_side == recipe.augment.crop[0]
 
 

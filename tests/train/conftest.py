@@ -21,8 +21,8 @@ from swinkit.train import (
 )
 
 EPOCHS = 2
-BATCHES = 11
-"""Training batches of an epoch; with two a step the last step of an epoch has one batch."""
+BATCHES = 13
+"""Full training batches of an epoch; with two a step the last one is left out."""
 
 JOB = """
 import os, signal, sys

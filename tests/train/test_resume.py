@@ -1,6 +1,7 @@
 """A run that is stopped and resumed must end as one that was never stopped: same weights, same history."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
+from swinkit import weights
+from swinkit.classification import build_classifier
 from swinkit.errors import InputError
 from swinkit.train import RunResult, TrainConfig, train
+from swinkit.train.build import build_model
 from swinkit.train.history import read_metrics
+from swinkit.weights.models import read_checkpoint
 
 
 class SignalAt(Callback):
@@ -135,9 +140,49 @@ def test_run_folder_must_be_empty_or_resumable(
         train(replace(small_job, out=tmp_path / "file"))
 
 
-def test_damaged_checkpoint_is_one_sentence(small_job: TrainConfig, tmp_path: Path) -> None:
+def test_resumed_run_keeps_the_model_it_was_started_with(small_job: TrainConfig, tmp_path: Path) -> None:
+    """The window policy comes from the file that training starts from, which may be gone by then."""
+    start, folder = tmp_path / "start.safetensors", tmp_path / "run"
+    digits = [str(digit) for digit in range(10)]
+    model = build_model(small_job.model, digits)
+    backbone = replace(model.spec.config.backbone, window_policy="pad_axis")
+    spec = replace(model.spec, config=replace(model.spec.config, backbone=backbone))
+    weights.save(build_classifier(spec), start)
+    config = replace(
+        small_job,
+        model=replace(small_job.model, pretrained=str(start)),
+        trainer=replace(small_job.trainer, max_steps=1),
+        out=folder,
+    )
+    train(config)
+    began = read_checkpoint(folder).spec
+    assert began.config.backbone.window_policy == "pad_axis"
+    start.unlink()
+    train(replace(config, trainer=replace(config.trainer, max_steps=2)), resume=True)
+    assert read_checkpoint(folder).spec == began
+
+
+def test_resumed_run_refuses_another_model_or_other_classes(
+    small_job: TrainConfig, whole_run: RunResult, tmp_path: Path, picture_folder: Any
+) -> None:
     folder = tmp_path / "run"
-    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copytree(whole_run.folder, folder)
+    job = replace(small_job, out=folder)
+    with pytest.raises(InputError, match=r"keeps its model: model\.position was None and cannot become none"):
+        train(replace(job, model=replace(job.model, position="none")), resume=True)
+    other = replace(job.data, kind="folder", path=picture_folder(count=60))
+    with pytest.raises(InputError, match=r"other classes .*10 then, 2 now"):
+        train(replace(job, data=other), resume=True)
+    (folder / "model_spec.json").unlink()
+    with pytest.raises(InputError, match=r"nothing to resume .*model_spec\.json"):
+        train(job, resume=True)
+
+
+def test_damaged_checkpoint_is_one_sentence(
+    small_job: TrainConfig, whole_run: RunResult, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole_run.folder, folder)
     (folder / "checkpoints" / "last.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=r"last\.ckpt is not a readable training checkpoint"):
         train(replace(small_job, out=folder), resume=True)

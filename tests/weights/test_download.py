@@ -2,12 +2,15 @@
 
 import hashlib
 import http.server
+import logging
+import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 import swinkit
 from swinkit.spec import Preprocess
@@ -165,6 +168,26 @@ def test_offline_is_one_clear_sentence(entry: Entry, monkeypatch: pytest.MonkeyP
     assert "could not download test_model" in message
     assert f"put the file at {tmp_path / 'cache' / 'weights.pth'}" in message
     assert "\n" not in message
+
+
+def test_no_network_is_noticed_before_the_hub_is_asked(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_address(*args: object) -> None:
+        raise socket.gaierror("no such host")
+
+    def asked(*args: object, **kwargs: object) -> str:
+        assert logging.getLogger("huggingface_hub.utils").getEffectiveLevel() == logging.ERROR
+        raise LocalEntryNotFoundError("asked the hub")
+
+    on_hub = Source(format="timm", repo="some/model", files=("model.safetensors",))
+    monkeypatch.setitem(CATALOG, entry.name, replace(entry, sources=(on_hub,)))
+    monkeypatch.setattr(socket, "getaddrinfo", no_address)
+    monkeypatch.setattr(download, "hf_hub_download", asked)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with pytest.raises(download.DownloadError, match="this machine seems to be offline"):
+        fetch(entry.name)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy:1"})
+    with pytest.raises(download.DownloadError, match="the hub cannot be reached"):
+        fetch(entry.name)
 
 
 def test_an_error_of_the_server_is_named_and_the_next_source_tried(

@@ -86,6 +86,13 @@ def test_absolute_positions_are_interpolated() -> None:
     assert torch.allclose(resize_positions(flat, (6, 9)), torch.full((1, 6, 9, 2), 3.0))
 
 
+def test_absolute_positions_are_resized_bicubically() -> None:
+    grid = torch.randn(1, 3, 4, 2)
+    picture = grid.permute(0, 3, 1, 2)
+    expected = F.interpolate(picture, size=(5, 7), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    assert torch.equal(resize_positions(grid, (5, 7)), expected)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 8])
 def test_other_input_channels_answer_a_grey_picture_alike(channels: int) -> None:
     weight = torch.randn(5, 3, 4, 4, dtype=torch.float64)

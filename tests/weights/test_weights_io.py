@@ -1,8 +1,12 @@
 """Files: what is read, what is refused and with which sentence, and that saving never leaves half a file."""
 
+import json
 import os
+import pickle
 import sys
 import types
+import warnings
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,9 @@ from safetensors.torch import save_file
 import swinkit
 from swinkit.backbones.config import SwinConfig
 from swinkit.classification import Classifier, build_classifier
-from swinkit.spec import ClassifierConfig, ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec, to_dict
 from swinkit.weights import io as weights_io
-from swinkit.weights import load, read_state_dict, save
+from swinkit.weights import load, read_checkpoint, read_state_dict, save
 
 SMALL = SwinConfig(
     img_size=(32, 32), embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=4, out_indices=(1,)
@@ -131,6 +135,87 @@ def test_what_is_no_checkpoint_is_said_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def _random_bytes(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def _tail_cut_off(path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _hole_in_the_pickle(path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(1000)}}, path)
+    path.write_bytes(path.read_bytes().replace(b"_rebuild_tensor_v2", b"\xff" * 18))
+
+
+def _cut_of_old_torch(path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(1000)}}, path, _use_new_zipfile_serialization=False)
+    _half(path)
+
+
+def _zip_of_letters(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("hello.txt", "hello")
+
+
+NO_CHECKPOINT = "is not a checkpoint: expected a .safetensors file or one written by torch.save."
+DAMAGED = "is damaged or truncated: download or copy it again."
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (_random_bytes, NO_CHECKPOINT),
+        (lambda path: path.write_text("hello"), NO_CHECKPOINT),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), NO_CHECKPOINT),
+        (_zip_of_letters, NO_CHECKPOINT),
+        (_truncated_torch, DAMAGED),
+        (_tail_cut_off, DAMAGED),
+        (_hole_in_the_pickle, DAMAGED),
+        (_cut_of_old_torch, DAMAGED),
+    ],
+)
+def test_nothing_of_torchs_own_words_is_repeated(make: Any, sentence: str, tmp_path: Path) -> None:
+    make(tmp_path / "x.pth")
+    with pytest.raises(swinkit.InputError) as caught:
+        read_state_dict(tmp_path / "x.pth")
+    assert str(caught.value) == f"{tmp_path / 'x.pth'} {sentence}"
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_raw_pickle_of_code_is_refused_without_warnings(protocol: int, tmp_path: Path) -> None:
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"a": Evil()}, protocol=protocol))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with pytest.raises(swinkit.InputError, match=r"contains pickled code \(posix\.system\)"):
+            read_state_dict(tmp_path / "evil.pth")
+    assert heard == []
+
+
+def test_other_warnings_of_torch_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(*_: object, **__: object) -> dict[str, torch.Tensor]:
+        warnings.warn("something else", UserWarning, stacklevel=2)
+        return {"a": torch.ones(1)}
+
+    (tmp_path / "x.pth").touch()
+    monkeypatch.setattr(torch, "load", warn)
+    with pytest.warns(UserWarning, match="something else"):
+        read_state_dict(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_file_that_may_not_be_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(Path, "open", refuse)  # tests may run as root, whom no permissions stop
+    with pytest.raises(swinkit.InputError, match=r"its permissions forbid it") as caught:
+        read_state_dict(tmp_path / name)
+    assert "download" not in str(caught.value)
+
+
 def test_a_missing_file_or_misspelt_name(tmp_path: Path) -> None:
     with pytest.raises(swinkit.InputError, match="no file"):
         read_state_dict(tmp_path / "nowhere.pth")
@@ -165,6 +250,39 @@ def test_a_damaged_description(tmp_path: Path) -> None:
     save_file(build_classifier(SPEC).state_dict(), tmp_path / "m.safetensors", {"swinkit": "{oops"})
     with pytest.raises(swinkit.InputError, match="description in the file's metadata is damaged"):
         load(tmp_path / "m.safetensors")
+
+
+def _description(**changes: Any) -> str:
+    return json.dumps(to_dict(SPEC) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "5",
+        "null",
+        "[" * 100_000,
+        json.dumps(to_dict(SMALL)),
+        _description(kind=[1]),
+        _description(class_names=5),
+        _description(class_names="abc"),
+        _description(class_names=[1, 2, 3]),
+        _description(name=None),
+        _description(name={"a": 1}),
+        _description(config=to_dict(SPEC.config) | {"num_classes": "3"}),
+        _description(config=to_dict(SPEC.config) | {"backbone": 1}),
+        _description(config=to_dict(SPEC.config) | {"backbone": to_dict(SMALL) | {"depths": 2}}),
+        _description(config=to_dict(SPEC.config) | {"backbone": to_dict(SMALL) | {"window_size": "4"}}),
+        _description(config=to_dict(SPEC.config) | {"backbone": to_dict(SMALL) | {"shift": 1}}),
+        _description(preprocess=to_dict(SPEC.preprocess) | {"size": [32]}),
+    ],
+)
+def test_a_description_of_wrong_types(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file(build_classifier(SPEC).state_dict(), path, {"swinkit": text})
+    with pytest.raises(swinkit.InputError, match="description in the file's metadata is damaged"):
+        read_checkpoint(path)
 
 
 def test_save_needs_a_specification(tmp_path: Path) -> None:

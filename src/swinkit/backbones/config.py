@@ -1,7 +1,6 @@
 """Typed descriptions of a backbone: what a checkpoint stores and what `create_backbone` builds from.
 
-Modules take plain arguments; these dataclasses live at the edge (files, command line) and are checked here
-once.
+Modules take plain arguments; these dataclasses live at the edge (files, command line), checked here once.
 """
 
 from dataclasses import dataclass

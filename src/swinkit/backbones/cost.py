@@ -1,5 +1,6 @@
-"""Parameters and FLOPs of a backbone by formula (equations 1 and 2); a FLOP is one multiply-add, as the
-paper counts.
+"""Parameters and FLOPs of a backbone by formula (equations 1 and 2).
+
+A FLOP is one multiply-add, as the paper counts.
 
 Counted: convolutions, linear layers and the two products of attention. Norms, softmax and GELU are not.
 """

@@ -1,5 +1,6 @@
-"""The paper's variants by name: section 3.3 and Tables 7 and 10, S3 from the search of AutoFormerV2 as
-timm names it.
+"""The paper's variants by name.
+
+They are from section 3.3 and Tables 7 and 10; S3 is from the search of AutoFormerV2, as timm names it.
 
 Names are timm's where timm has them, otherwise the official repository's file names. Stochastic depth is
 that of ImageNet-1K training (A2.1).

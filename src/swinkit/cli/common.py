@@ -1,6 +1,9 @@
 """What every command shares: common options, parsing, the device, tables on stdout, progress on stderr."""
 
+import contextlib
+import io
 import random
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,14 +68,22 @@ def parse(
         default: an instance to start from, instead of the dataclass's own defaults.
 
     Raises:
-        SystemExit: code 0 after `--help`; code 2 when the words do not fit (tyro names the closest option).
+        SystemExit: code 0 after `--help`.
+        InputError: the words do not fit; names the closest option.
     """
     shown = "\n".join(["examples:", *(f"  {line}" for line in examples)])
     text = f"{description}\n\n{shown}"
     config = (tyro.conf.FlagCreatePairsOff,)
-    if default is None:
-        return tyro.cli(cls, args=list(argv), prog=prog, description=text, config=config)
-    return tyro.cli(cls, args=list(argv), prog=prog, description=text, config=config, default=default)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            if default is None:
+                return tyro.cli(cls, args=list(argv), prog=prog, description=text, config=config)
+            return tyro.cli(cls, args=list(argv), prog=prog, description=text, config=config, default=default)
+    except SystemExit as stop:
+        if stop.code in (None, 0):
+            raise
+        raise InputError(_one_line(complaint.getvalue())) from None
 
 
 def pick_device(name: str = "auto") -> "torch.device":
@@ -142,6 +153,19 @@ def progress() -> Progress:
         console=Console(file=sys.stderr),
         transient=True,
     )
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's framed complaint as one line, its sections ended by full stops."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines()[1:]:
+        words = line.strip(" │|")
+        if not words.strip("─╰╯-+"):  # a rule; tyro draws with ASCII where stderr has no better
+            sections.append([])
+        else:
+            sections[-1].append(words.strip())
+    text = ". ".join(" ".join(section).removesuffix(".") for section in sections if section)
+    return re.sub(r"^Error parsing [\w.-]+: (?=.*; got )", "", text) + "."
 
 
 def _is_number(cell: str) -> bool:

@@ -1,5 +1,6 @@
 """`swinkit eval`: measure a model on labelled pictures."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ class Args(CommonArgs):
         data: folder of the pictures; without it, the data a run folder was trained on.
         kind: what the data is; auto recognises a folder of classes or of tar shards.
         split: the part to measure on; without it test if there is one, else val; a plain folder of classes
-            whole.
+            whole, or only what was held out if the model was trained on it.
         out: folder for report.json, confusion.png and worst.png.
         batch_size: pictures at once.
         workers: loading processes; -1 chooses by the machine.
@@ -98,8 +99,8 @@ def _eval_classifier(args: Args, model: Any, device: Any) -> int:
     from swinkit.data import TransformedDataset, TransformedShards, build_loader, eval_transform
     from swinkit.evaluate import evaluate_classifier
 
-    config = _data_config(args)
-    split, data = _open(args, config)
+    config, own = _data_config(args)
+    split, data = _open(args, config, own=own)
     dataset = _in_model_order(data, model)
     wrap = TransformedDataset if hasattr(data, "__getitem__") else TransformedShards
     transformed = wrap(dataset, eval_transform(model.spec.preprocess))
@@ -109,18 +110,20 @@ def _eval_classifier(args: Args, model: Any, device: Any) -> int:
         report = evaluate_classifier(
             model, loader, device, worst=args.worst, on_batch=lambda count: bar.advance(task, count)
         )
-    _print(report, args.model, split)
+    _print(report, args.model, f"{split} (held out)" if own and split == "val" else split)
     if args.out is not None:
         _write(report, dataset, args, config, split)
     return 0
 
 
-def _data_config(args: Args) -> "DataConfig":
+def _data_config(args: Args) -> "tuple[DataConfig, bool]":
+    """Return the data, and whether it is what the model was trained on, divided as it was then."""
     from swinkit.data import DataConfig
+    from swinkit.data.open import resolve_kind
 
     if args.kind in ("masks", "ade20k"):
         raise InputError(f"--kind {args.kind} is for segmenters; {args.model} is a classifier.")
-    config = DataConfig(kind=args.kind, path=args.data)
+    config, own = DataConfig(kind=args.kind, path=args.data), False
     written = Path(args.model) / "config.json"
     if args.data is None and args.kind == "auto":
         if not written.is_file():
@@ -128,26 +131,44 @@ def _data_config(args: Args) -> "DataConfig":
                 f"no data to measure {args.model} on: add --data FOLDER (only a run folder has its own)."
             )
         try:
-            config = DataConfig.from_json(json.loads(written.read_text("utf-8"))["data"])
+            config, own = _trained_on(written), True
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{written} does not say which data to use ({error}): add --data FOLDER."
             ) from error
+    elif args.data is not None:
+        # A folder of another program may have a config.json of its own, which says nothing here.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            trained = _trained_on(written)
+            same = trained.path is not None and trained.path.resolve() == args.data.resolve()
+            if same and args.kind in ("auto", resolve_kind(trained)):
+                config, own = replace(trained, path=args.data), True
     bad_pictures = "skip" if args.skip_bad_pictures else config.bad_pictures
     # Every picture is read once here, so a cache would only cost memory.
-    return replace(config, bad_pictures=bad_pictures, cache="off")
+    return replace(config, bad_pictures=bad_pictures, cache="off"), own
 
 
-def _open(args: Args, config: "DataConfig") -> tuple[str, Any]:
+def _trained_on(written: Path) -> "DataConfig":
+    from swinkit.data import DataConfig
+
+    return DataConfig.from_json(json.loads(written.read_text("utf-8"))["data"])
+
+
+def _open(args: Args, config: "DataConfig", *, own: bool) -> tuple[str, Any]:
     from swinkit.data import open_dataset
     from swinkit.data.folder import has_splits, split_folder
-    from swinkit.data.open import resolve_kind
+    from swinkit.data.open import has_validation, resolve_kind
 
     kind, root = resolve_kind(config), config.path
     split: Split = args.split or ("val" if kind in ("imagenet", "webdataset") else "test")
     if args.split is None and kind == "folder" and root is not None and root.is_dir():
         if not has_splits(root):
-            split = "all" if args.data is not None else "val"
+            split = "val" if own and has_validation(config) else "all"
+            if own:
+                what = (
+                    "only on pictures it was not trained on" if split == "val" else "on what it learned from"
+                )
+                stderr().print(f"{args.model} was trained on {root}: measuring it {what}.")
         elif split_folder(root, "test") is None:
             split = "val"
     return split, open_dataset(config, split)
@@ -169,20 +190,18 @@ def _in_model_order(data: Any, model: Any) -> Any:
 
 def _print(report: "ClassificationReport", model: str, split: str) -> None:
     speed = report.count / max(report.seconds, 1e-9)
-    print_table(
-        ("model", "split", "pictures", "top-1 %", f"top-{report.top_k} %", "loss", "pictures/s"),
-        [
-            (
-                model,
-                split,
-                report.count,
-                f"{100 * report.top1:.2f}",
-                f"{100 * report.top5:.2f}",
-                f"{report.loss:.4f}",
-                f"{speed:.1f}",
-            )
-        ],
-    )
+    cells = {
+        "model": model,
+        "split": split,
+        "pictures": report.count,
+        "top-1 %": f"{100 * report.top1:.2f}",
+        f"top-{report.top_k} %": f"{100 * report.top5:.2f}",
+        "loss": f"{report.loss:.4f}",
+        "pictures/s": f"{speed:.1f}",
+    }
+    if len(report.classes) <= report.top_k:  # nothing can be outside the top
+        del cells[f"top-{report.top_k} %"]
+    print_table(tuple(cells), [tuple(cells.values())])
     rows = [row for row in report.per_class if row.count]
     title = "Every class"
     if len(rows) > ROWS:

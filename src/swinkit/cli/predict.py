@@ -105,8 +105,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def collect(run: Callable[..., Any], paths: Sequence[Path], what: str) -> tuple[list[Any], list[InputError]]:
-    """Run a predictor's stream over `paths` with a progress bar; return its results and what could not be
-    read.
+    """Run a predictor over `paths` with a progress bar; return its results and what could not be read.
 
     Raises:
         InputError: nothing could be read; for a single picture its own error.

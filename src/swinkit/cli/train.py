@@ -94,7 +94,7 @@ def _from_recipe(words: list[str]):
         type(default),
         rest,
         prog=f"swinkit train {name}",
-        description=(recipe.__doc__ or "").strip(),
+        description=f"{(recipe.__doc__ or '').strip()}\n\n{_aliases()}",
         examples=EXAMPLES,
         default=default,
     )
@@ -118,7 +118,7 @@ def _resumed(words: list[str]):
     except OSError as error:
         raise InputError(f"{folder} is not a run folder: it has no config.json to go on with.") from error
     default = replace(job_from_json(text), out=folder)
-    description = "Go on with a run that was stopped."
+    description = f"Go on with a run that was stopped.\n\n{_aliases()}"
     return parse(
         type(default),
         rest,
@@ -127,6 +127,10 @@ def _resumed(words: list[str]):
         examples=EXAMPLES,
         default=default,
     )
+
+
+def _aliases() -> str:
+    return "Short names: " + ", ".join(f"{short} for {full}" for short, full in ALIASES.items()) + "."
 
 
 def _spell_out(argv: list[str]) -> list[str]:
@@ -153,4 +157,6 @@ def _show(result) -> None:
         ("model", str(result.model)),
         ("curve", str(result.folder / "curve.png")),
     ]
+    if result.top5 is not None:
+        rows.insert(1, ("top-5 (validation)", percent(result.top5)))
     print_table(("result", ""), rows)

@@ -1,5 +1,4 @@
-"""What data to read and how to augment it, as frozen dataclasses; the docstrings are the command line's
-help."""
+"""What data to read and how to augment it, as frozen dataclasses; their docstrings are the commands' help."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

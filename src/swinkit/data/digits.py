@@ -31,9 +31,7 @@ class DigitsDataset:
 
 
 def open_digits(config: DataConfig, split: Split) -> DigitsDataset:
-    """Open a split: a fixed fifth of each digit is the test part, val_fraction of the rest is for
-    validation.
-    """
+    """Open a split: test is a fixed fifth of each digit, validation is val_fraction of the rest."""
     images_NHW, targets = load_digits(return_X_y=True)
     pixels_NHW = np.rint(images_NHW.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0..16
     labels = [int(target) for target in targets]

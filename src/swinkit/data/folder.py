@@ -61,8 +61,7 @@ def open_folder(config: DataConfig, split: Split) -> FolderDataset:
 
     Raises:
         InputError: the folder is missing or empty, a class has no pictures, train and val differ in their
-        classes,
-            or the split asked for does not exist.
+            classes, or the split asked for does not exist.
     """
     root = _require_folder(config.path)
     train_root = split_folder(root, "train") if has_splits(root) else root

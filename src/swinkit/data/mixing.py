@@ -72,9 +72,7 @@ class MixBatch:
 
 
 def _cutmix(images: Tensor, share: float, draw: np.random.Generator) -> tuple[Tensor, float]:
-    """Paste a rectangle of about 1 - share of the area; return the images and the share that is really
-    left.
-    """
+    """Paste a rectangle of about 1 - share of the area; return the images and the share really left."""
     height, width = images.shape[-2:]
     side = math.sqrt(1 - share)
     centre_y, centre_x = int(draw.integers(height)), int(draw.integers(width))

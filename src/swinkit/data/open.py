@@ -9,7 +9,7 @@ from PIL import Image
 
 from swinkit.data.cache import with_cache
 from swinkit.data.config import DataConfig, DataKind, Split
-from swinkit.data.folder import has_splits
+from swinkit.data.folder import has_splits, split_folder
 from swinkit.errors import InputError
 
 KINDS: dict[str, str] = {
@@ -20,8 +20,10 @@ KINDS: dict[str, str] = {
     "imagenet": "swinkit.data.torchvision_sets:open_imagenet",
     "webdataset": "swinkit.data.webdataset_shards:open_shards",
 }
-"""Kind -> builder (DataConfig, Split) -> data set, imported when used: scikit-learn and webdataset are slow
-to import."""
+"""Kind -> builder (DataConfig, Split) -> data set.
+
+They are imported when used, because scikit-learn and webdataset are slow to import.
+"""
 
 
 class PictureDataset(Protocol):
@@ -41,8 +43,7 @@ def open_dataset(config: DataConfig, split: Split) -> Any:
     """Open one split of the data: a `PictureDataset`, or an iterable `ShardDataset` for tar shards.
 
     Raises:
-        InputError: the data is missing or not laid out as its kind needs; the sentence says what was
-        expected.
+        InputError: the data is missing or not laid out as its kind needs.
     """
     kind = resolve_kind(config)
     module, _, name = KINDS[kind].partition(":")
@@ -65,10 +66,21 @@ def resolve_kind(config: DataConfig) -> DataKind:
     return "folder"  # whose errors describe the expected layout
 
 
+def has_validation(config: DataConfig) -> bool:
+    """Whether there are pictures to validate on: held out of the training ones, or a part of their own."""
+    kind = resolve_kind(config)
+    if config.val_fraction > 0 or kind == "imagenet":
+        return True
+    if kind == "webdataset":
+        return importlib.import_module("swinkit.data.webdataset_shards").has_val_shards(config)
+    root = config.path if kind == "folder" else None
+    return config.val_path is not None or (
+        root is not None and has_splits(Path(root)) and split_folder(Path(root), "val") is not None
+    )
+
+
 def is_flat_folder(config: DataConfig) -> bool:
-    """Whether the data is a folder of classes without train / val / test above them, so that "all" makes
-    sense.
-    """
+    """Whether the data is a folder of classes that is not divided into train, val and test."""
     return resolve_kind(config) == "folder" and config.path is not None and not has_splits(Path(config.path))
 
 

@@ -91,11 +91,10 @@ def decode_picture(
 
 
 def list_pictures(source: PictureSource | Iterable[PictureSource]) -> list[Path]:
-    """Return the pictures that a file, a folder (searched in depth), a glob pattern or a list of these stand
-    for.
+    """Return the pictures of a file, a folder (searched in depth), a glob pattern or a list of these.
 
-    The order is that given, sorted by name within a folder or a pattern. A file that is named itself is taken
-    whatever its ending.
+    The order is that given, sorted by name within a folder or a pattern. A file that is named itself is
+    taken, whatever its ending.
 
     Raises:
         InputError: something named does not exist, or a folder or a pattern holds no picture.

@@ -4,9 +4,8 @@ E. D. Cubuk et al., "RandAugment", 2019; the recipe (A2.1) differs from torchvis
 fifteen operations, no identity; two are drawn with replacement and each is applied with probability 1/2; the
 magnitude is drawn from N(9, 0.5) for each and clipped to 0..10; "increasing" makes every operation stronger
 with the magnitude, also those that a larger number would weaken. Rotations, shears and translations use the
-recipe's one resampling filter and fill with the data's mean colour. One difference from the code the recipe
-was published with: shears are about the top-left corner here as there, but translations are rounded to whole
-pixels by torchvision.
+recipe's one resampling filter and fill with the data's mean colour. Shears are about the top-left corner, as
+in the code the recipe was published with; unlike there, torchvision rounds translations to whole pixels.
 """
 
 from collections.abc import Callable, Sequence

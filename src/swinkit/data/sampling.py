@@ -1,7 +1,7 @@
 """Which picture comes when, and the randomness it meets: pure functions of (seed, epoch, index).
 
-That is what makes a training run the same for any number of workers, and a resumed run the same as one never
-stopped.
+That is what makes a training run the same for any number of workers, and a resumed run the same as one that
+never stopped in between.
 """
 
 import hashlib
@@ -170,9 +170,7 @@ def rank_length(length: int, *, shuffle: bool, rank: int, world: int) -> int:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from numbers and names; any difference gives an unrelated one, the same in every
-    process.
-    """
+    """A 63-bit seed from numbers and names, the same in every process; any difference gives another."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -181,8 +179,7 @@ def derive_seed(*parts: int | str) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's CPU generator, random and numpy inside, and put back what they were after.
 
-    Worker processes draw nothing else, so there the putting back, a tenth of a small picture's time, is left
-    out.
+    Worker processes draw nothing else, so they leave out the putting back: a tenth of a small picture's time.
     """
     before = None
     if torch.utils.data.get_worker_info() is None:

@@ -22,8 +22,7 @@ class EvalTransform:
     """Resize, crop the centre, normalise (A2.1).
 
     The picture is resized, keeping its shape, until it just covers size / crop_ratio, and the centre of
-    `size` is cropped.
-    With crop_ratio None the whole picture is resized to `size`.
+    `size` is cropped. With crop_ratio None the whole picture is resized to `size`.
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
@@ -70,9 +69,7 @@ class TrainTransform:
 
 
 class Normalize:
-    """PIL RGB -> float32 (C, H, W) with the mean subtracted and divided by the deviation; one channel means
-    grey.
-    """
+    """PIL RGB -> float32 (C, H, W), less the mean and divided by the deviation; one channel means grey."""
 
     def __init__(self, preprocess: Preprocess) -> None:
         channels = len(preprocess.mean)

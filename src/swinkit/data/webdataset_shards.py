@@ -199,7 +199,9 @@ class ShardSampler(Sampler[Sample]):
 
 
 def open_shards(config: DataConfig, split: Split) -> ShardDataset:
-    """Open a split. Without validation shards, val_fraction of the shards (at least one) are held out.
+    """Open a split.
+
+    Without validation shards, val_fraction of the shards are held out: at least one, unless it is 0.
 
     Raises:
         InputError: webdataset is not installed, there are no shards or no classes.txt, or the number of
@@ -219,13 +221,20 @@ def open_shards(config: DataConfig, split: Split) -> ShardDataset:
     )
 
 
+def has_val_shards(config: DataConfig) -> bool:
+    """Whether there are shards that are for validation only."""
+    if config.shards is not None or config.val_shards is not None:
+        return config.val_shards is not None
+    return config.path is not None and bool(_tars(Path(config.path), "val"))
+
+
 def _find_shards(config: DataConfig, split: Split) -> tuple[list[str], int | None]:
     if split == "val" and config.val_shards is not None:
         return _expand(config.val_shards), config.val_samples
     if config.shards is not None and split in ("train", "all"):
         return _expand(config.shards), config.samples
     if config.shards is not None:
-        raise InputError(f"no shards for {split}: set val_shards.")
+        raise InputError(f"no shards for {split}: set val_shards, or val_fraction 0 to train without.")
     root = config.path
     if root is None or not Path(root).is_dir():
         raise InputError(f"the folder of shards {root} does not exist: {LAYOUT}.")
@@ -233,7 +242,7 @@ def _find_shards(config: DataConfig, split: Split) -> tuple[list[str], int | Non
     if split == "all" or not any(named.values()):
         flat = sorted(str(path) for path in Path(root).rglob("*.tar"))
         named["train"] = flat
-    if split in ("train", "val") and not named["val"]:
+    if not named["val"] and (split == "val" or (split == "train" and config.val_fraction > 0)):
         if len(named["train"]) < 2:
             raise InputError(f"{root} has no validation shards and too few to hold one out: {LAYOUT}.")
         held = max(1, round(config.val_fraction * len(named["train"])))

@@ -34,8 +34,9 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the map and double the channels: concat 2 x 2 neighbours, LayerNorm, linear without bias
-    (section 3.1).
+    """Halve the map and double the channels (section 3.1).
+
+    2 x 2 neighbours are concatenated; LayerNorm and a linear layer without bias follow.
 
     Neighbours are concatenated in the official order of (row, column) offsets: (0,0), (1,0), (0,1), (1,1).
     """

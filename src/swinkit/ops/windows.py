@@ -1,8 +1,7 @@
 """Windows over a token map: padding, cyclic shift, partition, merging, regions and relative positions.
 
 Legend: B pictures, H W rows and columns of the map, C channels, M M' window rows and columns, N = M * M'
-tokens a window, G = B * windows, T regions compared per window. Sizes are (rows, columns) in tokens
-throughout.
+tokens a window, G = B * windows, T regions compared per window. All sizes are (rows, columns) in tokens.
 """
 
 from typing import Literal

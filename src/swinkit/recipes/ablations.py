@@ -59,8 +59,8 @@ def swin_tiny_no_appearance() -> TrainConfig:
 def swin_tiny_d24_imagenet1k() -> TrainConfig:
     """Swin-T with 24 channels a head at 256 pixels, the transformer beside Swin-Mixer, on ImageNet-1K.
 
-    Paper: Table 10, 81.6 top-1. Measured here: not measured. Hardware: 8 GPUs x 128 pictures; hours not
-    measured.
+    Paper: Table 10, 81.6 top-1. Measured here: not measured.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_tiny_d24_imagenet1k --data IMAGENET --trainer.devices 8
     """
     return imagenet1k("swin_tiny_c24_patch4_window8_256", drop_path_rate=0.2)
@@ -69,8 +69,8 @@ def swin_tiny_d24_imagenet1k() -> TrainConfig:
 def swin_mixer_tiny_d24_imagenet1k() -> TrainConfig:
     """Swin-Mixer-T/D24 at 256 pixels on ImageNet-1K.
 
-    Paper: Table 10, 79.4 top-1. Measured here: not measured. Hardware: 8 GPUs x 128 pictures; hours not
-    measured.
+    Paper: Table 10, 79.4 top-1. Measured here: not measured.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_mixer_tiny_d24_imagenet1k --data IMAGENET --trainer.devices 8
     """
     return imagenet1k("swin_mlp_tiny_c24_patch4_window8_256", drop_path_rate=0.2)
@@ -79,8 +79,8 @@ def swin_mixer_tiny_d24_imagenet1k() -> TrainConfig:
 def swin_mixer_tiny_d12_imagenet1k() -> TrainConfig:
     """Swin-Mixer-T/D12 at 256 pixels on ImageNet-1K.
 
-    Paper: Table 10, 79.6 top-1. Measured here: not measured. Hardware: 8 GPUs x 128 pictures; hours not
-    measured.
+    Paper: Table 10, 79.6 top-1. Measured here: not measured.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_mixer_tiny_d12_imagenet1k --data IMAGENET --trainer.devices 8
     """
     return imagenet1k("swin_mlp_tiny_c12_patch4_window8_256", drop_path_rate=0.2)
@@ -89,8 +89,8 @@ def swin_mixer_tiny_d12_imagenet1k() -> TrainConfig:
 def swin_mixer_tiny_d6_imagenet1k() -> TrainConfig:
     """Swin-Mixer-T/D6 at 256 pixels on ImageNet-1K.
 
-    Paper: Table 10, 79.7 top-1. Measured here: not measured. Hardware: 8 GPUs x 128 pictures; hours not
-    measured.
+    Paper: Table 10, 79.7 top-1. Measured here: not measured.
+    Hardware: 8 GPUs x 128 pictures; hours not measured.
     Command: swinkit train swin_mixer_tiny_d6_imagenet1k --data IMAGENET --trainer.devices 8
     """
     return imagenet1k("swin_mlp_tiny_c6_patch4_window8_256", drop_path_rate=0.2)
@@ -99,8 +99,8 @@ def swin_mixer_tiny_d6_imagenet1k() -> TrainConfig:
 def swin_mixer_base_d24_imagenet1k() -> TrainConfig:
     """Swin-Mixer-B/D24 at 224 pixels on ImageNet-1K.
 
-    Paper: Table 10, 81.3 top-1. Measured here: not measured. Hardware: 16 GPUs x 64 pictures; hours not
-    measured.
+    Paper: Table 10, 81.3 top-1. Measured here: not measured.
+    Hardware: 16 GPUs x 64 pictures; hours not measured.
     Command: swinkit train swin_mixer_base_d24_imagenet1k --data IMAGENET --trainer.devices 8
     --trainer.num-nodes 2
     """
@@ -110,8 +110,8 @@ def swin_mixer_base_d24_imagenet1k() -> TrainConfig:
 def swin_mixer_base_d24_no_shift() -> TrainConfig:
     """Swin-Mixer-B/D24 without shifting, at 224 pixels on ImageNet-1K.
 
-    Paper: Table 10, 80.3 top-1. Measured here: not measured. Hardware: 16 GPUs x 64 pictures; hours not
-    measured.
+    Paper: Table 10, 80.3 top-1. Measured here: not measured.
+    Hardware: 16 GPUs x 64 pictures; hours not measured.
     Command: swinkit train swin_mixer_base_d24_no_shift --data IMAGENET --trainer.devices 8
     --trainer.num-nodes 2
     """

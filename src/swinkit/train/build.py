@@ -1,5 +1,6 @@
 """From a `TrainConfig` to its parts: data, model, trainer."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +12,19 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
-from swinkit.backbones import VARIANTS, SwinConfig
-from swinkit.classification import Classifier
-from swinkit.data import DataConfig, TransformedDataset, eval_transform, open_dataset, train_transform
-from swinkit.data.open import is_flat_folder, resolve_kind
+from swinkit.backbones import VARIANTS, BackboneConfig, SwinConfig
+from swinkit.classification import Classifier, build_classifier
+from swinkit.data import TransformedDataset, eval_transform, open_dataset, train_transform
+from swinkit.data.open import has_validation, resolve_kind
 from swinkit.data.sampling import TransformedShards
 from swinkit.errors import InputError
 from swinkit.layers import SwinBlock, SwinMixerBlock, initialise
 from swinkit.models import create_model
-from swinkit.spec import Preprocess
+from swinkit.spec import ModelSpec, Preprocess
 from swinkit.train.checkpoint_io import AtomicCheckpointIO
 from swinkit.train.config import JobConfig, ModelOptions, TrainConfig, TrainerConfig
 from swinkit.train.data import JobData
+from swinkit.weights.download import DownloadError
 
 _PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -40,22 +42,27 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     }
     source: Any = options.name
     if own or options.name == "custom":
-        base = VARIANTS.get(options.name, SwinConfig())
+        base = SwinConfig() if options.name == "custom" else _variant(options.name)
         source = replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
-    model = create_model(
-        source,
-        pretrained=options.pretrained,
-        num_classes=len(classes),
-        class_names=tuple(classes),
-        img_size=options.img_size,
-        window_size=options.window_size,
-        in_chans=options.in_chans,
-        drop_rate=options.drop_rate,
-        drop_path_rate=options.drop_path_rate,
-        shift=options.shift,
-        position=options.position,
-        attention_impl=options.attention_impl,
-    )
+    try:
+        model = create_model(
+            source,
+            pretrained=options.pretrained,
+            num_classes=len(classes),
+            class_names=tuple(classes),
+            img_size=options.img_size,
+            window_size=options.window_size,
+            in_chans=options.in_chans,
+            drop_rate=options.drop_rate,
+            drop_path_rate=options.drop_path_rate,
+            shift=options.shift,
+            position=options.position,
+            attention_impl=options.attention_impl,
+        )
+    except DownloadError as error:
+        raise InputError(
+            f"{str(error).removesuffix('.')}, or train from scratch with --pretrained False."
+        ) from error
     given: dict[str, Any] = {"mean": options.mean, "std": options.std}
     given = {name: value for name, value in given.items() if value is not None}
     if options.crop_ratio != "auto":
@@ -63,11 +70,16 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     model.spec = replace(model.spec, preprocess=replace(model.spec.preprocess, **given))
     if options.init != "paper" and not options.pretrained:
         initialise(model, options.init)
-    if options.grad_checkpointing:
-        model.backbone.set_grad_checkpointing(True)
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
-    return model
+    return _made_ready(model, options)
+
+
+def rebuild_model(spec: ModelSpec, options: ModelOptions) -> Classifier:
+    """Return the model of a run that goes on, whose weights are in its checkpoint.
+
+    Only how to train it is taken from `options`: what it is was settled, by a pretrained file too, when the
+    run began.
+    """
+    return _made_ready(build_classifier(spec, attention_impl=options.attention_impl), options)
 
 
 def build_data(config: TrainConfig, preprocess: Preprocess, train: Any, val: Any | None) -> JobData:
@@ -83,11 +95,10 @@ def build_data(config: TrainConfig, preprocess: Preprocess, train: Any, val: Any
 
 
 def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
-    """Open the training and the validation pictures; None when val_fraction 0 leaves none.
+    """Open the training and the validation pictures; None where there are none.
 
     Raises:
-        InputError: the data is missing or malformed, has fewer than two classes, or the parts disagree on the
-            classes.
+        InputError: the data is missing or malformed, has too few classes, or its parts disagree on them.
     """
     train = open_dataset(config.data, "train")
     if len(train.classes) < 2:
@@ -97,7 +108,7 @@ def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
         )
     if not len(train):
         raise InputError("there is no training picture: lower --data.val-fraction.")
-    val = open_dataset(config.data, "val") if _has_validation(config.data) else None
+    val = open_dataset(config.data, "val") if has_validation(config.data) else None
     if val is not None and not len(val):
         val = None
     if val is not None and tuple(val.classes) != tuple(train.classes):
@@ -109,7 +120,15 @@ def open_data(config: TrainConfig) -> tuple[Any, Any | None]:
 
 
 def pick_precision(settings: TrainerConfig, device: str) -> str:
-    """Return bf16, fp16 or fp32: as asked, or bf16 where the device computes in it natively."""
+    """Return bf16, fp16 or fp32: as asked, or bf16 where the device computes in it natively.
+
+    Raises:
+        InputError: fp16 on a CPU.
+    """
+    if settings.precision == "fp16" and device == "cpu":
+        raise InputError(
+            "--trainer.precision fp16 needs a GPU, and this job runs on the CPU: use fp32 (or auto) or bf16."
+        )
     if settings.precision != "auto":
         return settings.precision
     # Compute capability 8.0 and up; is_bf16_supported() alone also counts emulation.
@@ -120,17 +139,18 @@ def pick_device(settings: TrainerConfig) -> str:
     """Return cpu or cuda.
 
     Raises:
-        InputError: a GPU is asked for that is not there.
+        InputError: more GPUs are asked for than there are. Several CPU processes are slower than one, for
+            tests and trials, so they have to be asked for by --trainer.device cpu.
     """
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    found = torch.cuda.device_count()
-    if settings.device == "cuda" and found < settings.devices:
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if settings.device == "cpu" or (settings.device == "auto" and not found and settings.devices == 1):
+        return "cpu"
+    if found < settings.devices:
         raise InputError(
-            f"--trainer.devices {settings.devices} on cuda, but torch sees {found} GPU(s): ask for fewer, or "
-            "use --trainer.device cpu."
+            f"--trainer.devices {settings.devices} asks for as many GPUs, and torch sees {found}: ask for "
+            "fewer, or add --trainer.device cpu to start that many processes on the CPU."
         )
-    return settings.device
+    return "cuda"
 
 
 def build_trainer(
@@ -141,9 +161,8 @@ def build_trainer(
     device = pick_device(settings)
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
-        plugins.append(
-            SLURMEnvironment(auto_requeue=False)
-        )  # we save on the signal; the job script says --resume
+        # We save on the signal, and the job script says --resume.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return L.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=settings.devices,
@@ -167,11 +186,18 @@ def build_trainer(
     )
 
 
-def _has_validation(data: DataConfig) -> bool:
-    """Whether there are validation pictures: asked for, or a part of the data of its own."""
-    if data.val_fraction > 0 or data.val_path is not None:
-        return True
-    return resolve_kind(data) in ("folder", "imagenet", "webdataset") and not is_flat_folder(data)
+def _made_ready(model: Classifier, options: ModelOptions) -> Classifier:
+    model.backbone.set_grad_checkpointing(options.grad_checkpointing)
+    model.backbone.freeze_stages(options.freeze_stages)
+    return model
+
+
+def _variant(name: str) -> BackboneConfig:
+    if name in VARIANTS:
+        return VARIANTS[name]
+    near = difflib.get_close_matches(name, VARIANTS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"unknown model {name!r}: {hint}A model of your own numbers is --model custom.")
 
 
 def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
@@ -183,10 +209,7 @@ def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
         return FSDPStrategy(auto_wrap_policy={SwinBlock, SwinMixerBlock}, state_dict_type="full")
     if settings.strategy == "auto" and settings.world_size == 1:
         return "auto"
-    # Swin has no buffer that training changes (dense heads share batch-norm statistics by sync_batchnorm),
-    # and
-    # validation may have a batch more on one process than on
-    # another.
+    # Batch-norm statistics are shared by sync_batchnorm, and one process may have more batches of shards.
     return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
 
 

@@ -1,6 +1,4 @@
-"""What keeps a run safe: a guard against numbers that are not finite, and checkpoints that survive
-anything.
-"""
+"""What keeps a run safe: a guard against numbers that are not finite, checkpoints that outlive a crash."""
 
 import math
 import os
@@ -20,7 +18,7 @@ from swinkit.errors import InputError
 from swinkit.files import atomic_path
 from swinkit.train.data import JobData
 from swinkit.train.errors import TrainingError, TrainingInterrupted
-from swinkit.train.task_module import TaskModule
+from swinkit.train.task_module import TaskModule, stepped
 
 AGREE_EVERY = 10
 """Optimiser steps between the moments at which the processes of a job agree to save or stop."""
@@ -45,10 +43,9 @@ class FiniteGuard(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TaskModule)
-        if not _stepped(trainer):
+        if not stepped(trainer):
             return
-        # Under fp16 an overflow is how the loss scale is found: it counts once the scale can hardly fall
-        # further.
+        # Under fp16 an overflow is how the loss scale is found: it counts once that is as low as it gets.
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         searching = scaler is not None and scaler.get_scale() > 1
         if math.isfinite(pl_module.grad_norm) or searching:
@@ -73,12 +70,10 @@ class FiniteGuard(Callback):
 
 
 class Checkpoints(Callback):
-    """Writes last.ckpt after every epoch and every few minutes, best.ckpt and the model when validation
-    improves.
+    """Writes last.ckpt every epoch and every few minutes, best.ckpt and the model when validation improves.
 
     SIGINT (Ctrl-C), SIGTERM and, under SLURM, SIGUSR1 end the run at the next step with its state saved; a
-    second Ctrl-C ends it at once. Saving happens between optimiser steps only, so gradients never need
-    saving.
+    second Ctrl-C ends it at once. It saves between optimiser steps only, when there are no gradients to save.
 
     Args:
         folder: for the checkpoints.
@@ -129,7 +124,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not _stepped(trainer):
+        if not stepped(trainer):
             return
         finished = self.max_steps is not None and trainer.global_step >= self.max_steps
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
@@ -199,9 +194,7 @@ class Checkpoints(Callback):
                 (self.folder / f"epoch_{trainer.current_epoch + 1 - self.keep}.ckpt").unlink(missing_ok=True)
 
     def _copy(self, trainer: L.Trainer, name: str) -> None:
-        """Give last.ckpt a second name: a link where the file system has them, since last.ckpt is only ever
-        replaced.
-        """
+        """Give last.ckpt a second name, by a link where possible: last.ckpt is only ever replaced."""
         if not trainer.is_global_zero:
             return
         with atomic_path(self.folder / name) as temporary:
@@ -235,17 +228,10 @@ class Checkpoints(Callback):
 
 
 def better(scores: dict[str, float], best: dict[str, float], name: str = "top1") -> bool:
-    """Whether validation scores beat the best so far: by `name`, and by the loss where few pictures make it
-    tie.
+    """Whether validation scores beat the best so far: by `name`, and by the loss where that ties.
 
     Without validation pictures the newest model is the best.
     """
     if not scores or not best:
         return True
     return (scores[name], -scores["loss"]) > (best[name], -best["loss"])
-
-
-def _stepped(trainer: L.Trainer) -> bool:
-    """Whether the batch that just ended completed an optimiser step."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0

@@ -22,15 +22,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write the checkpoint to `path`.
 
         Raises:
-            InputError: the folder cannot be written to or the disk is full; the file that stood at `path` is
-                untouched.
+            InputError: no right to write there, or the disk is full; what stood at `path` is untouched.
         """
         with atomic_path(path) as temporary, _full_disk_as_os_error(), temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
             stream.flush()
-            os.fsync(
-                stream.fileno()
-            )  # or a crash of the machine could leave an empty file under the final name
+            # Or a crash of the machine could leave an empty file under the final name.
+            os.fsync(stream.fileno())
 
     def load_checkpoint(
         self,
@@ -55,9 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 @contextmanager
 def _full_disk_as_os_error() -> Iterator[None]:
-    """torch.save reports a failed write as a RuntimeError about its own format; raise what the system said
-    instead.
-    """
+    """Raise what the system said where torch.save reports a failed write as an error of its own format."""
     try:
         yield
     except RuntimeError as error:

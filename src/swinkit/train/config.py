@@ -69,6 +69,12 @@ class ModelOptions:
     freeze_stages: int = 0
     attention_impl: Implementation = "auto"
 
+    def __post_init__(self) -> None:
+        _require_choices(self, "model")
+        ratio = self.crop_ratio
+        _require(isinstance(ratio, str) or 0 < ratio <= 1, "model.crop_ratio", "above 0, at most 1", ratio)
+        _require(self.freeze_stages >= 0, "model.freeze_stages", "0 or more", self.freeze_stages)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -81,7 +87,8 @@ class OptimizerConfig:
             / this.
         betas: AdamW's decay rates of the running moments.
         eps: AdamW's epsilon.
-        weight_decay: decoupled weight decay; never on norms, biases and position tables.
+        weight_decay: pull towards zero, apart from the gradient with adamw (decoupled) and added to it with
+            sgd; never on norms, biases and position tables.
         layer_decay: learning rate of a block over that of the block after it; 1 for none.
         momentum: SGD's momentum.
         clip_norm: gradients are scaled down to this total norm; None for no clipping.
@@ -98,10 +105,21 @@ class OptimizerConfig:
     clip_norm: float | None = 5.0
 
     def __post_init__(self) -> None:
+        _require_choices(self, "optimizer")
         _require(self.lr > 0, "optimizer.lr", "above 0", self.lr)
+        _require(
+            self.lr_base_batch is None or self.lr_base_batch >= 1,
+            "optimizer.lr_base_batch",
+            "1 or more",
+            self.lr_base_batch,
+        )
         _require(
             0 < self.layer_decay <= 1, "optimizer.layer_decay", "above 0 and at most 1", self.layer_decay
         )
+        for beta in self.betas:
+            _require(0 <= beta < 1, "optimizer.betas", "at least 0 and less than 1", self.betas)
+        _require(self.eps >= 0, "optimizer.eps", "0 or more", self.eps)
+        _require(self.momentum >= 0, "optimizer.momentum", "0 or more", self.momentum)
         _require(self.weight_decay >= 0, "optimizer.weight_decay", "0 or more", self.weight_decay)
         _require(
             self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", "above 0", self.clip_norm
@@ -132,6 +150,7 @@ class ScheduleConfig:
     warmup_steps: int | None = None
 
     def __post_init__(self) -> None:
+        _require_choices(self, "schedule")
         _require(self.steps is None or self.steps >= 1, "schedule.steps", "1 or more", self.steps)
         _require(
             self.warmup_steps is None or self.warmup_steps >= 0,
@@ -140,13 +159,14 @@ class ScheduleConfig:
             self.warmup_steps,
         )
         _require(self.epochs >= 1, "schedule.epochs", "1 or more", self.epochs)
+        _require(self.warmup_lr >= 0, "schedule.warmup_lr", "0 or more", self.warmup_lr)
+        _require(self.min_lr >= 0, "schedule.min_lr", "0 or more", self.min_lr)
         _require(self.warmup_epochs >= 0, "schedule.warmup_epochs", "0 or more", self.warmup_epochs)
-        _require(
-            self.kind == "constant" or self.counts_steps or self.warmup_epochs < self.epochs,
-            "schedule.warmup_epochs",
-            f"fewer than the {self.epochs} epochs",
-            self.warmup_epochs,
-        )
+        if self.kind != "constant" and not self.counts_steps and self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"schedule.warmup_epochs must be fewer than the {self.epochs} epochs; got "
+                f"{self.warmup_epochs:g}: add --schedule.warmup-epochs {self.epochs / 4:g}."
+            )
 
     @property
     def counts_steps(self) -> bool:
@@ -164,16 +184,17 @@ class TrainerConfig:
 
     Attributes:
         device: auto (a GPU if there is one), cpu or cuda.
-        devices: GPUs, or CPU processes, on each machine.
+        devices: GPUs, or with device cpu processes, on each machine.
         num_nodes: machines. Start one process group a machine with torchrun or SLURM.
-        strategy: auto (one process, or ddp for several), ddp, or fsdp (parameters sharded over the devices).
-        precision: auto (bf16 on a GPU that has it, else fp32), bf16, fp16 (loss scaling; Swin is known to
-            reach NaN) or fp32.
-        accumulate: batches whose gradients are added up to one optimiser step.
+        strategy: auto (one process, or ddp for several), ddp, or fsdp (parameters sharded over the GPUs; not
+            yet run on GPUs by its authors).
+        precision: auto (bf16 on a GPU that has it, else fp32), bf16, fp16 (on a GPU; loss scaling; Swin is
+            known to reach NaN) or fp32.
+        accumulate: batches whose gradients are added up to one optimiser step. Batches of an epoch that do
+            not fill a step are left out.
         seed: every random choice of the run follows from this number.
         log_every: optimiser steps between rows of metrics.csv.
-        checkpoint_minutes: minutes between checkpoints inside an epoch; one is written after every epoch
-            anyway.
+        checkpoint_minutes: minutes between checkpoints inside an epoch; every epoch ends with one anyway.
         keep: also keep the checkpoints of this many last epochs.
         compile: compile the model with torch.compile: slow to start, faster afterwards.
         max_steps: stop after this many optimiser steps; None for the whole schedule.
@@ -198,9 +219,11 @@ class TrainerConfig:
     sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
+        _require_choices(self, "trainer")
         for name in ("devices", "num_nodes", "accumulate", "log_every", "validate_every"):
             _require(getattr(self, name) >= 1, f"trainer.{name}", "1 or more", getattr(self, name))
-        _require(self.seed >= 0, "trainer.seed", "0 or more", self.seed)
+        for name in ("seed", "checkpoint_minutes", "keep"):
+            _require(getattr(self, name) >= 0, f"trainer.{name}", "0 or more", getattr(self, name))
         _require(
             self.max_steps is None or self.max_steps >= 1, "trainer.max_steps", "1 or more", self.max_steps
         )
@@ -280,6 +303,25 @@ def _require(holds: bool, name: str, expected: str, got: object) -> None:
         raise InputError(f"{name} must be {expected}; got {got}.")
 
 
+def _require_choices(config: Any, section: str) -> None:
+    """Check the fields with a fixed set of words, which only the command line checks by itself."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        options = _options(hint)
+        words = [
+            word for option in options if typing.get_origin(option) is Literal for word in option.__args__
+        ]
+        value, others = getattr(config, name), [option for option in options if isinstance(option, type)]
+        others += [int] if float in others else []
+        if words and value not in words and not isinstance(value, tuple(others)):
+            _require(False, f"{section}.{name}", f"one of {', '.join(words)}", repr(value))
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types that a hint allows."""
+    united = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if united else (hint,)
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
@@ -309,7 +351,7 @@ def _restore(value: Any, hint: Any, prefix: str) -> Any:
         return _build(value, hint, prefix)
     if isinstance(value, list):
         return tuple(_restore(item, None, prefix) for item in value)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = _options(hint)
     if isinstance(value, str) and Path in options and str not in options:
         return Path(value)
     return value

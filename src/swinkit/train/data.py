@@ -2,30 +2,47 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import lightning as L
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Sampler
 
-from swinkit.data import ResumableSampler, TransformedDataset, TransformedShards
+from swinkit.data import TransformedDataset, TransformedShards
 from swinkit.data.loader import build_loader, choose_workers
+from swinkit.data.sampling import rank_length
 from swinkit.errors import InputError
 from swinkit.train.config import JobConfig
 
 PictureData = TransformedDataset | TransformedShards
 
+SURPLUS = -1
+"""Class of validation pictures that only fill up a process's share: losses and metrics leave them out."""
+
 
 class JobData(L.LightningDataModule):
     """Loaders whose rank shards of batch k are together what one process would see as batch k.
+
+    An epoch is as many full batches as make whole optimiser steps; only a lone batch need not be full. Every
+    process has equally many validation batches, because under fsdp all of them take part in each. Tests show
+    that with ddp on the CPU; fsdp itself has not been run on GPUs here.
 
     Args:
         train: `TransformedDataset` or `TransformedShards`.
         val: the same, for validation; None for none.
         config: the job.
         val_batch_size: pictures of a validation batch; None: as in training.
+        surplus: class, or label of every pixel, of validation pictures that do not count.
 
     Attributes:
+        batches_per_epoch: training batches of an epoch, for each process.
+        steps_per_epoch: optimiser steps of an epoch.
         position: (epoch, batch) of the next batch this run needs; part of every checkpoint.
+
+    Raises:
+        InputError: an epoch has fewer batches than an optimiser step takes, or there are fewer validation
+            pictures than processes.
     """
 
     def __init__(
@@ -35,24 +52,28 @@ class JobData(L.LightningDataModule):
         config: JobConfig,
         *,
         val_batch_size: int | None = None,
+        surplus: int = SURPLUS,
     ) -> None:
         super().__init__()
-        self.val_batch_size = val_batch_size or config.data.batch_size
+        self.val_batch_size, self.surplus = val_batch_size or config.data.batch_size, surplus
         self.train_set, self.val_set, self.config = train, val, config
         self.position = (0, 0)
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Training batches of an epoch, for each process; the last one is left out unless it is full or the
-        only one.
-        """
-        per_rank = math.ceil(len(self.train_set) / self.config.trainer.world_size)
-        return max(1, per_rank // self.config.data.batch_size)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch."""
-        return math.ceil(self.batches_per_epoch / self.config.trainer.accumulate)
+        world, size, accumulate = config.trainer.world_size, config.data.batch_size, config.trainer.accumulate
+        mine = rank_length(len(train), shuffle=True, rank=0, world=world)
+        batches = max(1, mine // size)
+        if batches < accumulate:
+            raise InputError(
+                f"an epoch has {batches} batches of {size} pictures for each process, fewer than the "
+                f"{accumulate} of an optimiser step: lower --trainer.accumulate or --data.batch-size."
+            )
+        if val is not None and len(val) < world:
+            raise InputError(
+                f"there are fewer validation pictures ({len(val)}) than processes ({world}): use fewer "
+                "--trainer.devices, or raise --data.val-fraction."
+            )
+        self.steps_per_epoch = batches // accumulate
+        self.batches_per_epoch = self.steps_per_epoch * accumulate
+        self._items = min(mine, self.batches_per_epoch * size)
 
     def train_dataloader(self) -> Any:
         """Return the loader, set to begin at `position`."""
@@ -65,43 +86,31 @@ class JobData(L.LightningDataModule):
                 f"the job was started with {world} processes, but trainer.devices x trainer.num_nodes says "
                 f"{settings.world_size}: make them equal."
             )
-        sampler = None
-        if not isinstance(self.train_set, TransformedShards):
-            sampler = ResumableSampler(
-                len(self.train_set),
-                shuffle=True,
-                seed=settings.seed,
-                rank=rank,
-                world=world,
-                follower=self.train_set,
-            )
-            sampler.start_at(batch * data.batch_size)
+        sampler = self.train_set.sampler(shuffle=True, seed=settings.seed, rank=rank, world=world)
         loader = build_loader(
             self.train_set,
             batch_size=data.batch_size,
-            shuffle=True,
-            seed=settings.seed,
-            rank=rank,
-            world=world,
-            sampler=sampler,
+            sampler=_WholeSteps(sampler, self._items, start=batch * data.batch_size),
             workers=self._workers(),
-            drop_last=math.ceil(len(self.train_set) / world) >= data.batch_size,
         )
         loader.set_epoch(epoch)
-        return loader if sampler is not None else _SkipOnce(loader, batch)
+        return loader
 
     def val_dataloader(self) -> Any:
         """Return the validation loader, or no loader when there is nothing to validate on."""
         if self.val_set is None:
             return []
         assert self.trainer is not None
-        return build_loader(
+        size, world = self.val_batch_size, self.trainer.world_size
+        loader = build_loader(
             self.val_set,
-            batch_size=self.val_batch_size,
+            batch_size=size,
             rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
+            world=world,
             workers=self._workers(),
         )
+        most = rank_length(len(self.val_set), shuffle=False, rank=0, world=world)
+        return EqualBatches(loader, math.ceil(most / size), self.surplus)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the run stands."""
@@ -116,24 +125,47 @@ class JobData(L.LightningDataModule):
         return asked if asked >= 0 else max(1, choose_workers(-1) // self.config.trainer.devices)
 
 
-class _SkipOnce:
-    """A loader over shards, which can only be read from their beginning, whose first pass passes over
-    `batches`.
+class EqualBatches:
+    """A loader filled up to `batches` with repetitions of its last one that do not count.
+
+    Args:
+        loader: (pictures (B, C, H, W), class numbers (B,)) batches.
+        batches: how many the process with the most has.
+        surplus: class, or label of every pixel, of the repetitions.
     """
 
-    def __init__(self, loader: DataLoader[Any], batches: int) -> None:
-        self.loader, self.batches = loader, batches
+    def __init__(self, loader: DataLoader[Any], batches: int, surplus: int = SURPLUS) -> None:
+        self.loader, self.batches, self.surplus = loader, batches, surplus
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return self.batches
 
     def __iter__(self) -> Iterator[Any]:
-        skip, self.batches = self.batches, 0
-        for number, batch in enumerate(self.loader):
-            if number >= skip:
-                yield batch
+        missing, last = self.batches, None
+        for last in self.loader:
+            missing -= 1
+            yield last
+        if last is None:
+            raise InputError("every validation picture of a process is damaged: replace what the log names.")
+        for _ in range(missing):
+            yield last[0], torch.full_like(last[1], self.surplus)
 
-    @property
-    def sampler(self) -> DataLoader[Any]:
-        """What Lightning tells the epoch."""
-        return self.loader
+
+class _WholeSteps(Sampler[Any]):
+    """The first `items` of every epoch of a sampler; the first pass begins at `start`."""
+
+    shuffle = True
+
+    def __init__(self, sampler: Any, items: int, *, start: int) -> None:
+        self.sampler, self.items, self.start = sampler, items, start
+        sampler.start_at(start)
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __iter__(self) -> Iterator[Any]:
+        start, self.start = self.start, 0
+        yield from islice(self.sampler, self.items - start)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(epoch)

@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,21 @@ import torch
 
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
+from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train.config import JobConfig
+from swinkit.train.jobs import job_from_json
 
+SPEC = "model_spec.json"
+_MAY_CHANGE = ("grad_checkpointing", "attention_impl")
+"""Settings of a model that change how it computes, but not what."""
 _PACKAGES = ("swinkit", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pillow", "timm")
 
 
-def prepare_folder(folder: Path, config: JobConfig, *, resume: bool) -> None:
-    """Make the run folder, or check that a run can go on in it, and write config.json and environment.json.
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Check that a run can begin in the folder, or go on.
 
     Raises:
-        InputError: without `resume`, the folder has something in it; with it, there is no checkpoint; or it
-            is a file.
+        InputError: it is a file; without `resume`, it has something in it; with it, it has no checkpoint.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the run folder {folder} is a file: choose another name with --out.")
@@ -36,9 +41,47 @@ def prepare_folder(folder: Path, config: JobConfig, *, resume: bool) -> None:
     if not resume and folder.is_dir() and any(folder.iterdir()):
         how = f"go on with it: swinkit train --resume {folder}, or " if last.is_file() else ""
         raise InputError(f"the run folder {folder} is not empty: {how}choose another one with --out.")
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+
+def prepare_folder(folder: Path, config: JobConfig, spec: ModelSpec) -> None:
+    """Make the run folder, or take it up again, and write model_spec.json, config.json, environment.json."""
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the run folder {folder}: {error.strerror}; give another --out."
+        ) from error
+    write_text(folder / SPEC, json.dumps(to_dict(spec), indent=2) + "\n")
     write_text(folder / "config.json", config.to_json())
     write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def read_spec(folder: Path, options: Any) -> ModelSpec:
+    """Read what model the run in `folder` was started with.
+
+    Args:
+        folder: the run folder.
+        options: the model's settings now; only how it computes may differ from what they were.
+
+    Raises:
+        InputError: the run folder lacks model_spec.json or config.json, or other settings are asked for.
+    """
+    try:
+        spec, config = ((folder / name).read_text(encoding="utf-8") for name in (SPEC, "config.json"))
+        model = from_dict(json.loads(spec))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"nothing to resume in {folder}: its {SPEC} or config.json is missing or damaged; start anew."
+        ) from error
+    before = getattr(job_from_json(config), "model", None)
+    for item in fields(options):
+        old, new = getattr(before, item.name, None), getattr(options, item.name)
+        if old != new and item.name not in _MAY_CHANGE:
+            raise InputError(
+                f"a resumed run keeps its model: model.{item.name} was {old} and cannot become {new}; leave "
+                "it as it was, or start another run."
+            )
+    return model
 
 
 def environment() -> dict[str, Any]:
@@ -70,9 +113,7 @@ def cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with "+" when files differ from it; None
-    outside one.
-    """
+    """Return the commit of this package's checkout, "+" added when files differ from it; None outside one."""
     here = Path(__file__).parent
     try:
         commit = _git(here, "rev-parse", "HEAD")

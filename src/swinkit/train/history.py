@@ -22,11 +22,11 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from swinkit.files import atomic_path
-from swinkit.train.task_module import TaskModule
+from swinkit.train.task_module import TaskModule, stepped
 
 COLUMNS: tuple[str, ...] = ("step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss")
-"""Of metrics.csv, before the scores of the task (val_top1, say), which are fractions. Steps and epochs
-done so far; lr of the step; loss: mean since the row before.
+"""Of metrics.csv, before the task's scores (0..1): steps and epochs done, lr of the step, mean loss since the
+row before.
 """
 
 
@@ -102,9 +102,7 @@ class History(Callback):
         self._loss_sum = self._loss_sum + pl_module.loss  # no .item(): that would wait for the device
         self._batches += 1
         self._pictures += len(batch[1]) * trainer.world_size
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        stepped = progress.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer.global_step % self.every == 0:
+        if stepped(trainer) and trainer.global_step % self.every == 0:
             self._write_step(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -203,9 +201,7 @@ class ProgressBar(Callback):
         scores = pl_module.validation
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if scores and pl_module.validated_epoch == trainer.current_epoch:
-            text += "".join(
-                f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.scores.items()
-            )
+            text += "".join(f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.told.items())
             text += f"  loss {scores['loss']:.4f}"
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now

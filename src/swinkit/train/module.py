@@ -9,6 +9,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from swinkit.data import MixBatch
 from swinkit.data.sampling import derive_seed
 from swinkit.train.config import TrainConfig
+from swinkit.train.data import SURPLUS
 from swinkit.train.task_module import TaskModule
 
 
@@ -28,10 +29,18 @@ class ClassificationModule(TaskModule):
         self, model: nn.Module, config: TrainConfig, *, num_classes: int, steps_per_epoch: int
     ) -> None:
         super().__init__(model, config, steps_per_epoch=steps_per_epoch)
+        self.num_classes = num_classes
         self.mix = MixBatch(config.augment, num_classes)
         self.val_loss = MeanMetric()
-        self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
-        self.val_top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes))
+        self.val_top1 = MulticlassAccuracy(num_classes, average="micro", ignore_index=SURPLUS)
+        self.val_top5 = MulticlassAccuracy(
+            num_classes, average="micro", top_k=min(5, num_classes), ignore_index=SURPLUS
+        )
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Of five classes or fewer, every picture's class is in the top 5."""
+        return self.scores if self.num_classes > 5 else {"top1": self.scores["top1"]}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of pictures (B, C, H, W) and class numbers (B,)."""
@@ -42,10 +51,12 @@ class ClassificationModule(TaskModule):
         return self.keep_loss(F.cross_entropy(self.model(images).float(), soft_targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the scores of one batch."""
+        """Count the scores of one batch; pictures of class SURPLUS do not count."""
         images, targets = batch
         logits = self.model(images).float()
-        self.val_loss.update(F.cross_entropy(logits, targets), weight=len(targets))
+        counted = (targets != SURPLUS).sum()
+        loss = F.cross_entropy(logits, targets, ignore_index=SURPLUS, reduction="sum")
+        self.val_loss.update(loss / counted.clamp(min=1), weight=counted)
         self.val_top1.update(logits, targets)
         self.val_top5.update(logits, targets)
 

@@ -31,8 +31,7 @@ def build_optimizer(
         model: the network.
         config: the optimiser's settings.
         lr: peak learning rate, if not config.lr (scaled with the batch, say).
-        fused: one kernel a step; off under fp16 loss scaling, where the gradients must be unscaled before
-            clipping.
+        fused: one kernel a step; off under fp16 loss scaling, which must unscale gradients before clipping.
         dimensions: dimensions of every parameter by name, where sharding has flattened them.
     """
     groups = parameter_groups(model, config, lr=config.lr if lr is None else lr, dimensions=dimensions)
@@ -47,8 +46,8 @@ def parameter_groups(
     """Split the trainable parameters by weight decay and depth.
 
     Weight decay is 0 for biases and other 1-d parameters, absolute_pos_embed and relative_position_bias_table
-    (A2.1). With layer decay g, layer k of L (see `layer_id`; the head is L) has learning rate lr * g ** (L -
-    k).
+    (A2.1). With layer decay g, layer k of L (see `layer_id`; the head is L) has learning rate
+    lr * g ** (L - k).
 
     Returns:
         Optimiser groups, first layer first, each {"params", "lr", "weight_decay", "names", "layer"}.

@@ -1,7 +1,8 @@
 """What a job needs before it runs, one function a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +13,16 @@ from swinkit.data.mask_transforms import MaskEvalTransform, MaskTrainTransform, 
 from swinkit.data.masks import MaskDataset, find_folders, open_masks
 from swinkit.errors import InputError
 from swinkit.models_segmentation import create_segmenter
+from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.losses import SegmentationLoss
-from swinkit.segmentation.segmenter import Segmenter
-from swinkit.train.build import build_data, build_model, open_data
+from swinkit.segmentation.segmenter import Segmenter, build_segmenter
+from swinkit.spec import ModelSpec
+from swinkit.train.build import build_data, build_model, open_data, rebuild_model
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
+from swinkit.train.folder import read_spec
 from swinkit.train.module import ClassificationModule
-from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.train.segmentation_config import SegmentConfig
 from swinkit.train.segmentation_module import SegmentationModule
 from swinkit.train.task_module import TaskModule
 
@@ -42,25 +46,28 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare(config: JobConfig, *, resume: bool) -> Prepared:
+def prepare(config: JobConfig, *, resume_in: Path | None) -> Prepared:
     """Open the data, build the model, and put both together.
 
     Args:
         config: the job.
-        resume: published weights need not be read: the checkpoint has the model's own.
+        resume_in: run folder of a run that goes on, which knows what model it was started with; None for a
+            new run.
 
     Raises:
         InputError: data, model and settings do not fit together.
     """
-    return PREPARE[type(config)](config, resume)
+    return PREPARE[type(config)](config, resume_in)
 
 
-def prepare_classification(config: TrainConfig, resume: bool) -> Prepared:
+def prepare_classification(config: TrainConfig, resume_in: Path | None) -> Prepared:
     """Image classification."""
     train_set, val_set = open_data(config)
-    options = replace(config.model, pretrained=False) if resume else config.model
     torch.manual_seed(config.trainer.seed)
-    model = build_model(options, train_set.classes)
+    if resume_in is None:
+        model = build_model(config.model, train_set.classes)
+    else:
+        model = rebuild_model(_spec_of_run(resume_in, config.model, train_set.classes), config.model)
     data = build_data(config, model.spec.preprocess, train_set, val_set)
     module = ClassificationModule(
         model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
@@ -68,15 +75,21 @@ def prepare_classification(config: TrainConfig, resume: bool) -> Prepared:
     return Prepared(model=model, data=data, module=module)
 
 
-def prepare_segmentation(config: SegmentConfig, resume: bool) -> Prepared:
+def prepare_segmentation(config: SegmentConfig, resume_in: Path | None) -> Prepared:
     """Semantic segmentation: the masks are looked over first."""
     train_set, val_set = open_mask_data(config)
     seen = look_over(train_set, limit=config.data.look_over)
     seen_val = look_over(val_set, limit=config.data.look_over) if val_set is not None else None
     balanced = config.loss.class_weights != "none" or config.loss.dice > 0
-    options = replace(config.model, pretrained=False) if resume else config.model
     torch.manual_seed(config.trainer.seed)
-    model = build_segmenter_of(config, options, train_set)
+    if resume_in is None:
+        model = build_segmenter_of(config, train_set)
+    else:
+        spec = _spec_of_run(resume_in, config.model, train_set.classes)
+        model = build_segmenter(spec, attention_impl=config.model.attention_impl)
+    model.backbone.set_grad_checkpointing(config.model.grad_checkpointing)
+    if config.model.freeze_stages:
+        model.backbone.freeze_stages(config.model.freeze_stages)
     preprocess, inference = model.spec.preprocess, model.config.inference
     seed = config.trainer.seed
     data = JobData(
@@ -84,6 +97,7 @@ def prepare_segmentation(config: SegmentConfig, resume: bool) -> Prepared:
         TransformedMasks(val_set, MaskEvalTransform(preprocess, inference), seed) if val_set else None,
         config,
         val_batch_size=1,  # pictures keep their own sizes
+        surplus=IGNORE,
     )
     loss = SegmentationLoss(config.loss, len(train_set.classes), seen.pixels)
     module = SegmentationModule(model, config, loss, steps_per_epoch=data.steps_per_epoch)
@@ -114,8 +128,9 @@ def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | No
     return train, val
 
 
-def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: MaskDataset) -> Segmenter:
+def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
     """Build the model with the data's classes, colours and crop in its spec."""
+    options = config.model
     own = {
         name: value
         for name in ("patch_size", "embed_dim", "depths", "num_heads")
@@ -124,7 +139,7 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
     source: Any = options.name
     if own or options.name == "custom":
         source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    model = create_segmenter(
+    return create_segmenter(
         source,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -136,16 +151,27 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
         auxiliary_channels=options.auxiliary_channels,
         palette=data.legend.palette,
         inference=config.inference,
-        grad_checkpointing=options.grad_checkpointing,
         attention_impl=options.attention_impl,
     )
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
-    return model
 
 
-PREPARE: dict[type[JobConfig], Callable[[Any, bool], Prepared]] = {
+def _spec_of_run(folder: Path, options: Any, classes: Sequence[str]) -> ModelSpec:
+    """What model the run in `folder` was started with.
+
+    Raises:
+        InputError: the folder does not say, other settings are asked for, or the data has other classes.
+    """
+    spec = read_spec(folder, options)
+    if spec.class_names != tuple(classes):
+        raise InputError(
+            f"the run in {folder} was started with other classes than the data now has "
+            f"({len(spec.class_names)} then, {len(classes)} now): give it the same data."
+        )
+    return spec
+
+
+PREPARE: dict[type[JobConfig], Callable[[Any, Path | None], Prepared]] = {
     TrainConfig: prepare_classification,
     SegmentConfig: prepare_segmentation,
 }
-"""Job -> function (config, resume) that prepares it."""
+"""Job -> function (config, run folder of a run that goes on) that prepares it."""

@@ -21,9 +21,7 @@ _SILENCED = {
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, Lightning keeps its tips and device listings to itself, and the warnings above are not
-    shown.
-    """
+    """Inside, Lightning keeps its tips and device listings to itself, and the warnings above stay unseen."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

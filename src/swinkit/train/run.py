@@ -16,7 +16,7 @@ from swinkit.train.build import build_trainer, pick_device, pick_precision
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
 from swinkit.train.config import JobConfig
 from swinkit.train.errors import TrainingInterrupted
-from swinkit.train.folder import is_main_process, prepare_folder, write_text
+from swinkit.train.folder import check_folder, is_main_process, prepare_folder, write_text
 from swinkit.train.history import History, ProgressBar, RunLog, duration, read_metrics
 from swinkit.train.prepare import Prepared, prepare
 from swinkit.train.quiet import quiet
@@ -79,8 +79,8 @@ class RunResult:
 def train(config: JobConfig, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
     """Train a model and leave everything in the run folder `config.out`.
 
-    The folder gets config.json, environment.json, log.txt, metrics.csv, tensorboard/, curve.png,
-    checkpoints/, model.safetensors (the best by validation) and report.json.
+    The folder gets config.json, model_spec.json, environment.json, log.txt, metrics.csv, tensorboard/,
+    curve.png, checkpoints/, model.safetensors (the best by validation) and report.json.
 
     Args:
         config: the job; `config.out` None means runs/train.
@@ -95,11 +95,13 @@ def train(config: JobConfig, *, resume: bool = False, callbacks: Sequence[Callba
     """
     folder = config.out or DEFAULT_FOLDER
     main = is_main_process()
+    pick_precision(config.trainer, pick_device(config.trainer))
+    if main:
+        check_folder(folder, resume=resume)
     with quiet():
-        parts = prepare(config, resume=resume)
-        pick_device(config.trainer)
+        parts = prepare(config, resume_in=folder if resume else None)
         if main:
-            prepare_folder(folder, replace(config, out=folder), resume=resume)
+            prepare_folder(folder, replace(config, out=folder), parts.model.spec)
         log = RunLog(folder / "log.txt" if main else None)
         _announce(log, config, parts)
         for name, content in parts.facts.items() if main else ():
@@ -170,7 +172,7 @@ class _Run:
     def _report(self, seconds: float) -> RunResult:
         assert self.trainer is not None
         best, device = self.checkpoints, pick_device(self.config.trainer)
-        percent = {name: 100 * best.scores[name] for name in self.module.scores if name in best.scores}
+        percent = {name: 100 * best.scores[name] for name in self.module.told if name in best.scores}
         result = RunResult(
             folder=self.folder,
             model=self.folder / "model.safetensors",
@@ -178,7 +180,7 @@ class _Run:
             steps=self.trainer.global_step,
             best_epoch=best.best_epoch + 1,
             scores=percent,
-            labels=self.module.scores,
+            labels=self.module.told,
             val_loss=best.scores.get("loss"),
             seconds=seconds,
             device=device,

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from swinkit.evaluate.segmentation import ConfusionCounts, scores_of
+from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.inference import (
     mask_by_tiles,
     mask_of_scores,
@@ -74,7 +75,8 @@ class SegmentationModule(TaskModule):
             self.confusion.update(resize_mask(found, (height, width)), masks[0])
             return
         scores = scores_of_image(self.segmenter, images, (height, width), self.inference)
-        self.val_loss.update(self.criterion.of_head(scores[None], masks))
+        counts = (masks != IGNORE).any()  # pictures that only fill up a process's share have no label
+        self.val_loss.update(self.criterion.of_head(scores[None], masks), weight=counts.float())
         self.confusion.update(mask_of_scores(scores, (height, width)), masks[0])
 
     def on_validation_epoch_end(self) -> None:

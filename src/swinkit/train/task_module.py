@@ -46,6 +46,11 @@ class TaskModule(L.LightningModule):
         self.dimensions = {name: parameter.ndim for name, parameter in model.named_parameters()}
 
     @property
+    def told(self) -> dict[str, str]:
+        """The scores that tell something."""
+        return self.scores
+
+    @property
     def pictures_per_step(self) -> int:
         """Training pictures of one optimiser step, over all processes."""
         trainer = self.config.trainer
@@ -111,6 +116,12 @@ class TaskModule(L.LightningModule):
             self.grad_norm = float(clip_gradients(self.model, limit))
         if not math.isfinite(self.grad_norm):
             optimizer.zero_grad(set_to_none=True)
+
+
+def stepped(trainer: L.Trainer) -> bool:
+    """Whether the batch that just ended completed an optimiser step."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:

@@ -23,8 +23,8 @@ PAPER = "#ffffff"
 """Background."""
 PALETTE = ("#3b6fd4", "#e8793a", "#2a9d78", "#8a5cc4", "#d9485f", "#d8a31f", "#3aa7c2", "#9a6b4f", "#6c7a89")
 """Colours of series and regions, in the order to use them."""
-GOOD, BAD = PALETTE[2], PALETTE[4]
-"""Right and wrong predictions."""
+BAD = PALETTE[4]
+"""Wrong predictions; always beside a mark or a word, for those who do not see it."""
 
 FONT = "DejaVu Sans"
 """Ships inside matplotlib, so a figure looks the same everywhere."""

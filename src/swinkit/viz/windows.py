@@ -39,8 +39,8 @@ def draw_windows(
         shift: rows and columns the windows of the second block move by, less than the window.
 
     Raises:
-        InputError: the map is no multiple of the window, the shift is not smaller than the window, or `path`
-            cannot be written.
+        InputError: the map is no multiple of the window, the shift is not smaller than the window, or
+            `path` cannot be written.
     """
     save(windows_figure(map_size, window, shift), path)
 

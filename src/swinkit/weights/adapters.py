@@ -41,8 +41,7 @@ def to_swinkit(state: State, fmt: str, spec: ModelSpec | None = None) -> State:
 
 
 def from_swinkit(state: State, fmt: str, spec: ModelSpec) -> State:
-    """Turn our state dict into a published one, with the buffers that its code saves; inverse of
-    `to_swinkit`.
+    """Turn our state dict into a published one, with the buffers its code saves; inverse of `to_swinkit`.
 
     Raises:
         InputError: the format has no place for some key, or its code would compute something else.
@@ -65,6 +64,16 @@ def from_swinkit(state: State, fmt: str, spec: ModelSpec) -> State:
         if name is not None
     }
     return published | (form.make_buffers(spec) if form.make_buffers else {})
+
+
+def to_file(state: State, fmt: str, spec: ModelSpec) -> State:
+    """Turn our state dict into what a file of the published code holds, every buffer included.
+
+    Raises:
+        InputError: as `from_swinkit`.
+    """
+    make = _form(fmt).file_buffers
+    return from_swinkit(state, fmt, spec) | (make(spec) if make else {})
 
 
 def original_name(key: str, fmt: str, last: int) -> str:
@@ -99,8 +108,7 @@ def _check_indices(state: State, renamed: State) -> None:
 
 
 def _check_same_meaning(spec: ModelSpec, form: Format) -> None:
-    """Raise InputError where the other code would clamp or shift windows differently at the model's own
-    size."""
+    """Raise InputError where the other code would clamp or shift windows differently at the model's size."""
     config = swin_config(spec)
     patch = to_pair(config.patch_size)
     rows, columns = -(-config.img_size[0] // patch[0]), -(-config.img_size[1] // patch[1])

@@ -61,8 +61,7 @@ class Entry:
 
 
 def find(name: str) -> Entry | None:
-    """Return the entry of a name, with or without tag, or of a published file's name; None when there is
-    none."""
+    """Return the entry of a name, with or without tag, or of a published file's name, or None."""
     if name in CATALOG:
         return CATALOG[name]
     if name in DEFAULT_TAGS:

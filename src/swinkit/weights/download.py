@@ -8,15 +8,19 @@ against the hub's own SHA-256. For the rest the SHA-256 of the first download is
 import contextlib
 import hashlib
 import http.client
+import logging
 import os
 import re
+import socket
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from rich.console import Console
 from rich.progress import (
@@ -39,6 +43,10 @@ ATTEMPTS = 3
 """Connections tried in one call, each going on where the one before broke off."""
 
 
+class DownloadError(InputError):
+    """A published file is not here and could not be fetched."""
+
+
 def cache_folder() -> Path:
     """Return $SWINKIT_CACHE, or ~/.cache/swinkit."""
     return Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
@@ -52,7 +60,8 @@ def fetch(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
         cache_dir: where files are kept; `cache_folder()` when None.
 
     Raises:
-        InputError: unknown name, no connection (says what to do), or a file that is not what was published.
+        InputError: unknown name, no connection (a `DownloadError`, which says what to do), or a file that is
+            not what was published.
     """
     entry = get(name)
     folder = Path(cache_dir) if cache_dir is not None else cache_folder()
@@ -71,7 +80,7 @@ def fetch(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
             )
         except ConnectionError as error:
             failures.append(f"{source.repo or source.url}: {error}")
-    raise InputError(
+    raise DownloadError(
         f"could not download {entry.name} ({'; '.join(failures)}): go online, or put the file at "
         f"{folder / entry.sources[0].files[0]}, or pass the path of a copy instead of the name."
     )
@@ -91,8 +100,7 @@ def cached_file(entry: Entry, cache_dir: str | os.PathLike[str] | None = None) -
 
 
 def download(url: str, path: Path, source: Source | None = None) -> Path:
-    """Download an http(s) or file address to `path`, through `path`.part, going on with what is already
-    there.
+    """Download an http(s) or file address to `path`, through `path`.part, going on with what is there.
 
     Raises:
         ConnectionError: the address could not be reached, or kept breaking off; the .part file stays for next
@@ -209,10 +217,12 @@ def _progress() -> Progress:
 
 def _from_hub(source: Source, folder: Path) -> Path:
     """Download from the Hugging Face hub into its own cache layout below `folder`."""
+    _require_host(constants.ENDPOINT)
     reason = "no weights file in the repository"
     for file in source.files:
         try:
-            path = Path(hf_hub_download(source.repo, file, cache_dir=folder / "hub"))
+            with _only_errors("huggingface_hub"):
+                path = Path(hf_hub_download(source.repo, file, cache_dir=folder / "hub"))
             _verify(path, source)
             return path
         except LocalEntryNotFoundError:
@@ -222,6 +232,32 @@ def _from_hub(source: Source, folder: Path) -> Path:
         except (HfHubHTTPError, OSError) as error:
             raise ConnectionError(str(error).splitlines()[0]) from error
     raise ConnectionError(reason)
+
+
+def _require_host(url: str) -> None:
+    """Raise ConnectionError at once where the hub's client would try for a minute: its host has no address.
+
+    Behind a proxy the host's address is the proxy's business.
+    """
+    host = urllib.parse.urlsplit(url).hostname
+    if host is None or {"http", "https", "all"} & set(urllib.request.getproxies()):
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        raise ConnectionError(f"{host} cannot be found, so this machine seems to be offline") from None
+
+
+@contextlib.contextmanager
+def _only_errors(name: str) -> Iterator[None]:
+    """Keep a logger from telling of every attempt; what fails in the end is our own message."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _cached_on_hub(repo: str, file: str, folder: Path) -> Path | None:

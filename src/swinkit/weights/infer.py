@@ -106,8 +106,7 @@ def window_of_table(table: Tensor, index: Tensor | None = None, like: Pair | Non
 
 
 def positions_grid(spec: ModelSpec, tokens: int) -> Pair:
-    """Return the (rows, columns) of an absolute embedding of `tokens` tokens for a model of this image
-    size."""
+    """Return the (rows, columns) of an absolute embedding of `tokens` tokens at the model's image size."""
     patch = to_pair(swin_config(spec).patch_size)
     height, width = swin_config(spec).img_size
     grid = (height // patch[0], width // patch[1])
@@ -233,8 +232,7 @@ def _backbone(ours: State, form: Format, windows: list[Pair]) -> BackboneConfig:
 
 
 def _heads(ours: State, stage: int, window: Pair) -> int:
-    """Heads of a stage: columns of the bias table or groups of the spatial MLP; else the paper's 32 channels
-    each."""
+    """Heads of a stage: columns of the bias table, groups of the spatial MLP, or else one per 32 channels."""
     table = ours.get(f"stages.{stage}.blocks.0.attn.relative_position_bias_table")
     spatial = ours.get(f"stages.{stage}.blocks.0.spatial_mlp.weight")
     if table is not None:

@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import pickletools
 import re
+import warnings
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -21,8 +24,7 @@ from swinkit.files import atomic_path
 from swinkit.spec import ModelSpec, from_dict, to_dict
 
 METADATA_KEY = "swinkit"
-"""Metadata entry of a safetensors file, or top-level entry of a torch file, with the specification as
-JSON."""
+"""Where the specification is, as JSON: safetensors' metadata, or the top level of a torch file."""
 
 CLASSES_KEY = "classes"
 """Metadata entry with the class names, as a JSON list, that a training program wrote beside the tensors."""
@@ -60,20 +62,22 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
     """Read a checkpoint's tensors, on the CPU, and its metadata.
 
     Args:
-        path: a .safetensors file, a file written by torch.save (.pth, .pt, .bin, .ckpt), or a folder that
-            holds one.
+        path: a .safetensors file, one written by torch.save (.pth, .pt, .bin, .ckpt), or a folder with one.
 
     Returns:
-        Tensors by key, without "module." and the like; metadata ("swinkit": specification as JSON, where
-        there is one).
+        Tensors by key, without "module." and the like; metadata ("swinkit": specification as JSON, if any).
 
     Raises:
-        InputError: missing, corrupt, truncated, not a checkpoint, or pickled code.
+        InputError: missing, not readable, corrupt, truncated, not a checkpoint, or pickled code.
     """
     path = find_file(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    content = _read_torch(path)
+    try:
+        path.open("rb").close()  # the reader of safetensors would say that there is no such file
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        content = _read_torch(path)
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read: its permissions forbid it, so change them.") from error
     metadata = {METADATA_KEY: content[METADATA_KEY]} if isinstance(content.get(METADATA_KEY), str) else {}
     names = _class_names(content.get("meta"))
     if names:
@@ -91,10 +95,12 @@ def read_spec(metadata: Mapping[str, str]) -> ModelSpec | None:
     if text is None:
         return None
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        spec = from_dict(json.loads(text))
+        if not isinstance(spec, ModelSpec):
+            raise TypeError(f"it is of a {type(spec).__name__}")
+    except (json.JSONDecodeError, TypeError, RecursionError) as error:
         raise InputError(f"the model description in the file's metadata is damaged ({error}).") from error
-    return from_dict(data)
+    return spec
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
@@ -184,24 +190,15 @@ def _harmless() -> list[Any]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # refused just below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(_explain(path, str(error))) from error
-    except (
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        OSError,
-        AttributeError,
-        TypeError,
-        IndexError,
-    ) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path} is damaged or truncated, or not a checkpoint ({first}): download or copy it again."
-        ) from error
+    except Exception as error:  # whatever its unpickler stumbles over in bytes that are no pickle
+        if _was_checkpoint(path):
+            raise InputError(f"{path} is damaged or truncated: download or copy it again.") from error
+        raise InputError(_no_checkpoint(path)) from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a checkpoint: named tensors.")
     return content
@@ -218,13 +215,56 @@ def _class_names(meta: Any) -> list[str]:
 
 def _explain(path: Path, message: str) -> str:
     found = re.search(r"(?:GLOBAL|[Cc]lass|global:?)\s+`?([\w.]+\.[\w]+)", message)
-    if "Unsupported" in message or "not an allowed" in message or found:
-        name = found[1] if found else "code"
-        return (
-            f"{path} contains pickled code ({name}), which could do anything when it is loaded, so it is "
-            "refused: if you trust its source, re-save only its tensors with the program that made it."
-        )
+    name = found[1] if found else _first_global(path)
+    if name is None:
+        return _no_checkpoint(path)
+    return (
+        f"{path} contains pickled code ({name}), which could do anything when it is loaded, so it is "
+        "refused: if you trust its source, re-save only its tensors with the program that made it."
+    )
+
+
+def _no_checkpoint(path: Path) -> str:
     return f"{path} is not a checkpoint: expected a .safetensors file or one written by torch.save."
+
+
+def _was_checkpoint(path: Path) -> bool:
+    """Whether a file that torch cannot read begins as its files do, and is no zip file of something else."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK":
+        try:
+            return bool(_pickle_in(path))
+        except Exception:  # a zip file with a hole
+            return True
+    return start[:1] == pickle.PROTO and start[1:] <= bytes([pickle.HIGHEST_PROTOCOL])
+
+
+def _pickle_in(path: Path) -> bytes:
+    """The pickle of a zip file of torch.save, or nothing: another zip file, or a TorchScript program."""
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+        name = next((name for name in names if name.endswith("/data.pkl")), None)
+        script = any(name.endswith("/constants.pkl") for name in names)
+        return b"" if name is None or script else file.read(name)
+
+
+def _first_global(path: Path) -> str | None:
+    """Name of the first class or function that a whole pickle asks for. It is only read, not run."""
+    words: list[str] = []
+    found: list[str] = []
+    try:
+        content = _pickle_in(path) if zipfile.is_zipfile(path) else path.read_bytes()
+        for opcode, value, _ in pickletools.genops(content):
+            if opcode.name in ("GLOBAL", "INST"):
+                found.append(str(value).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL":
+                found.append(".".join(words[-2:]))
+            elif isinstance(value, str):
+                words.append(value)
+    except Exception:  # not a pickle to its end
+        return None
+    return found[0] if found else None
 
 
 def _unwrap(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

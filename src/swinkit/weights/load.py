@@ -1,5 +1,4 @@
-"""Filling a model with weights, strictly: every key used, every parameter filled, or an error that names the
-keys."""
+"""Filling a model with weights: every key used, every parameter filled, or an error that names the keys."""
 
 from dataclasses import dataclass, field
 
@@ -181,8 +180,7 @@ def built_windows(config: BackboneConfig) -> list[Pair]:
 
 
 def _check(weights: State, target: State, report: LoadReport, config: BackboneConfig) -> None:
-    """Raise InputError unless weights and model have the same keys and shapes, but for the report's
-    `fresh`."""
+    """Raise InputError unless weights and model have the same keys and shapes, except in `report.fresh`."""
     missing = [key for key in target if key not in weights and key not in report.fresh]
     unexpected = [key for key in weights if key not in target]
     differing = [key for key in weights if key in target and weights[key].shape != target[key].shape]

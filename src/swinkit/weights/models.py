@@ -16,7 +16,7 @@ from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec, stands_on_swin, swin_config
 from swinkit.weights import catalog
-from swinkit.weights.adapters import from_swinkit, has_trunk_prefix
+from swinkit.weights.adapters import has_trunk_prefix, to_file
 from swinkit.weights.classes import IMAGENET_1K, imagenet_names
 from swinkit.weights.download import fetch
 from swinkit.weights.formats import FORMATS, State
@@ -106,8 +106,7 @@ def load(
 
 
 def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") -> nn.Module:
-    """Build the model of a checkpoint with random weights: a classifier, or a backbone where there is only
-    that."""
+    """Build a checkpoint's model with random weights: a classifier, or a backbone if there is only that."""
     spec = checkpoint.spec
     if is_backbone(checkpoint.state, checkpoint.format):
         model = build_backbone(swin_config(spec), attention_impl=attention_impl)
@@ -123,8 +122,7 @@ def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") ->
 
 
 def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str = "swinkit") -> None:
-    """Write a checkpoint in another format; .safetensors or, with any other suffix, a torch file with "model"
-    in it.
+    """Write a checkpoint in another format: .safetensors, or for any other suffix a torch file of "model".
 
     Args:
         src: what `load` takes.
@@ -138,7 +136,7 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str =
         raise InputError(f"unknown format {fmt!r}: choose one of {', '.join(FORMATS)}.")
     model = load(src)
     spec = spec_of(model)
-    state = from_swinkit(model.state_dict(), fmt, spec)
+    state = to_file(model.state_dict(), fmt, spec)
     if Path(dst).suffix == ".safetensors":
         write_safetensors(state, dst, spec if fmt == "swinkit" else None)
     elif fmt == "swinkit":

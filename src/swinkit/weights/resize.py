@@ -8,8 +8,7 @@ from swinkit.ops.windows import Pair
 
 
 def resize_bias_table(table: Tensor, old: Pair, new: Pair) -> Tensor:
-    """Interpolate a relative position bias table ((2M-1)(2M'-1), heads) from window `old` to `new`,
-    bicubically.
+    """Resize a relative position bias table ((2M-1)(2M'-1), heads) from window `old` to `new`, bicubically.
 
     The table is a picture of offsets, one per head; as the published fine-tuning code resizes it.
     """
@@ -27,8 +26,9 @@ def resize_positions(grid: Tensor, size: Pair) -> Tensor:
 
 
 def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
-    """Change the input channels of the patch embedding (C, in_chans, rows, columns), grey pictures answering
-    alike.
+    """Change the input channels of the patch embedding (C, in_chans, rows, columns).
+
+    Grey pictures give the same maps before and after.
 
     Fewer channels each get an equal share of the sum of all; more channels repeat the old ones in turn, each
     divided by how often it occurs. Either way a picture with equal channels gives the same tokens as before.

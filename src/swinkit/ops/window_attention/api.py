@@ -61,9 +61,8 @@ def window_attention(
 ) -> Tensor:
     """Attend inside shifted windows of a token map (section 3.2, equations 3 and 4).
 
-    The map is padded at the bottom and the right to a multiple of the window, rolled by -shift, cut into
-    windows; each token attends to the tokens of its window that belong to its region; then all of it is
-    undone.
+    The map is padded at the bottom and the right to a multiple of the window, rolled by -shift and cut into
+    windows; each token attends to the tokens of its window and region; then all of it is undone.
 
     Args:
         qkv: (B, H, W, 3, heads, d), projected queries, keys and values of a whole map.
@@ -81,8 +80,7 @@ def window_attention(
         (B, H, W, heads * d), in qkv's dtype.
 
     Raises:
-        InputError: a shape that does not fit, an unknown implementation, or one that cannot run on this
-            input.
+        InputError: a shape does not fit, or the implementation is unknown or cannot run on this input.
     """
     _check(qkv, bias_table, window, shift, pad_qkv)
     chosen = IMPLEMENTATIONS[_choose(impl, qkv)]

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from swinkit.ops.windows import WindowPolicy
+from swinkit.backbones.config import SwinConfig, stage_windows
+from swinkit.ops.windows import WindowPolicy, relative_position_index
 from swinkit.spec import ModelSpec
 from swinkit.weights.formats.rules import Rule
 
@@ -38,6 +39,7 @@ class Format:
         incoming: changes values after the names (for example, glues q, k, v together).
         outgoing: the inverse of `incoming`, before the names.
         make_buffers: the buffers the published code saves, by their name, for a model of this specification.
+        file_buffers: likewise, where only a whole file gets them (`to_file`), not every state dict.
     """
 
     name: str
@@ -53,6 +55,24 @@ class Format:
     incoming: Callable[[State], State] | None = None
     outgoing: Callable[[State], State] | None = None
     make_buffers: Callable[[ModelSpec], State] | None = None
+    file_buffers: Callable[[ModelSpec], State] | None = None
+
+
+def index_of_every_block(spec: ModelSpec, attention: str) -> State:
+    """relative_position_index of every block, as code that never clamps a window saves it.
+
+    Args:
+        spec: the model.
+        attention: their name of a block's attention, with `{i}` for the stage and `{j}` for the block.
+    """
+    config = spec.config.backbone
+    if not isinstance(config, SwinConfig) or config.position not in ("relative", "both"):
+        return {}
+    return {
+        attention.format(i=stage, j=block) + ".relative_position_index": relative_position_index(window)
+        for stage, window in enumerate(stage_windows(config.window_size, len(config.depths)))
+        for block in range(config.depths[stage])
+    }
 
 
 def block_rules(theirs: str, leaves: tuple[str, ...] = BLOCK_LEAVES) -> tuple[Rule, ...]:

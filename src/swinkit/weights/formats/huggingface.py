@@ -1,5 +1,4 @@
-"""Hugging Face's names: the layout its published files have, and the one its library saves since version
-5."""
+"""Hugging Face's names: the layout of its published files, and the one its library saves since version 5."""
 
 import re
 

@@ -1,10 +1,11 @@
 """Backbone names of mmdetection 3.x and mmsegmentation 1.x, and their channel order of patch merging."""
 
 import re
+from functools import partial
 
 from torch import Tensor
 
-from swinkit.weights.formats.base import Format, State
+from swinkit.weights.formats.base import Format, State, index_of_every_block
 from swinkit.weights.formats.official import INDEX
 from swinkit.weights.formats.rules import Rule
 
@@ -65,4 +66,5 @@ MMDET3 = Format(
     prefix="backbone.",
     incoming=_incoming,
     outgoing=_outgoing,
+    file_buffers=partial(index_of_every_block, attention=f"{_BLOCK}.attn.w_msa"),
 )

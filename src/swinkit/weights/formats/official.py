@@ -1,5 +1,7 @@
 """The official repositories' names: classification (attention and MLP) and the dense backbone."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.errors import InputError
 from swinkit.ops.windows import fit_shift, fit_window, region_mask, relative_position_index, to_pair
 from swinkit.spec import ModelSpec, swin_config
-from swinkit.weights.formats.base import Format, State, block_rules
+from swinkit.weights.formats.base import Format, State, block_rules, index_of_every_block
 from swinkit.weights.formats.rules import Rule
 
 _BLOCK = "layers.{i}.blocks.{j}"
@@ -35,8 +37,7 @@ MASK = r"layers\.\d+\.blocks\.\d+\.attn_mask"
 
 
 def _buffers(spec: ModelSpec) -> State:
-    """relative_position_index of every block and attn_mask of every shifted one, as the official code saves
-    them."""
+    """relative_position_index of every block, attn_mask of every shifted one, as the official code saves."""
     config = swin_config(spec)
     if not isinstance(config, SwinConfig):
         return {}
@@ -120,4 +121,5 @@ OFFICIAL_DENSE = Format(
     prefix="backbone.",
     incoming=_positions_from_map,
     outgoing=_positions_to_map,
+    file_buffers=partial(index_of_every_block, attention=f"{_BLOCK}.attn"),
 )

@@ -1,5 +1,4 @@
-"""timm's names since 0.9: merging opens a stage, the head is `head.fc`. Older timm files are the official
-format."""
+"""timm's names since 0.9: merging opens a stage, the head is `head.fc`. Older files are official."""
 
 from swinkit.weights.formats.base import Format, block_rules
 from swinkit.weights.formats.official import INDEX, MASK
