@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from common import write_results
 from swinkit.data import DataConfig, MixBatch
 from swinkit.data.sampling import derive_seed
-from swinkit.recipes import imagenet, small
+from swinkit.recipes import RECIPES
 from swinkit.train import ClassificationModule, TrainConfig
 from swinkit.train.build import build_model, build_trainer
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
@@ -40,10 +40,18 @@ from swinkit.train.task_module import clip_gradients
 BAR = 1.05
 WARMUP = 10
 
+
+def recipe(name: str) -> TrainConfig:
+    """A recipe of classification."""
+    config = RECIPES[name]()
+    assert isinstance(config, TrainConfig)
+    return config
+
+
 CASES: dict[str, Callable[[], TrainConfig]] = {
-    "digits": small.digits,
-    "cifar10": small.cifar10,
-    "swin_tiny": lambda: replace(imagenet.swin_tiny_imagenet1k(), data=DataConfig(batch_size=4)),
+    "digits": lambda: recipe("digits"),
+    "cifar10": lambda: recipe("cifar10"),
+    "swin_tiny": lambda: replace(recipe("swin_tiny_imagenet1k"), data=DataConfig(batch_size=4)),
 }
 """Name -> the job whose model, batch and optimiser are timed; from the shortest step, where overhead shows
 most.
@@ -133,7 +141,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
             Checkpoints(folder / "checkpoints", minutes=60, export=lambda: None, say=log.say),
             bare,
         ]
-        trainer = build_trainer(config, folder, parts, epochs=1, validate=False)
+        trainer = build_trainer(config, folder, parts, epochs=config.schedule.epochs, validate=False)
         trainer.fit(module, datamodule=InMemory(batches, steps, config))
     worst = max(abs(ours - other) / abs(other) for ours, other in bare.losses)
     assert worst < 1e-4, f"the loops disagree: relative difference of the losses {worst:.1e}"

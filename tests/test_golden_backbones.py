@@ -61,7 +61,7 @@ def test_load_rebuilds_the_backbone_from_the_file_alone(case: Case, prefix: str,
 @pytest.mark.parametrize("case", CASES)
 def test_back_to_the_published_format_is_identical(case: Case) -> None:
     weights = case.weights
-    backbone = build_backbone(case.spec().config.backbone)
+    backbone = build_backbone(swin_config(case.spec()))
     load_weights(backbone, weights)
     back = from_swinkit(backbone.state_dict(), detect_format(weights), case.spec())
     learnt = {key: value for key, value in weights.items() if not key.endswith("relative_position_index")}

@@ -56,7 +56,7 @@ def test_maps_of_every_stage(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_load_rebuilds_the_model_from_the_file_alone(case: Case, tmp_path: Path) -> None:
     torch.save({"model": case.weights}, tmp_path / "some_name.pth")
-    config = case.spec().config.backbone
+    config = swin_config(case.spec())
     wide = config.img_size[0] != config.img_size[1]
     if isinstance(config, SwinMixerConfig) and config.absolute_pos_embed and wide:
         with pytest.raises(swinkit.InputError, match="not the map of a square picture"):

@@ -230,7 +230,7 @@ def _override(
 def _preprocess(config: BackboneConfig, published: ModelSpec | None) -> Preprocess:
     """Evaluation input: the checkpoint's own where there is one and it fits, the paper's otherwise."""
     known = published.preprocess if published is not None else Preprocess(size=(0, 0))
-    if published is None or published.config.backbone.in_chans != config.in_chans:
+    if published is None or swin_config(published).in_chans != config.in_chans:
         rgb = config.in_chans == 3
         mean = IMAGENET_MEAN if rgb else (sum(IMAGENET_MEAN) / 3,) * config.in_chans
         std = IMAGENET_STD if rgb else (sum(IMAGENET_STD) / 3,) * config.in_chans

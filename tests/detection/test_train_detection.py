@@ -21,7 +21,7 @@ from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare_detection import open_object_data
-from swinkit.weights import load, read_state_dict
+from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
 TINY = DetectorOptions(
@@ -277,3 +277,5 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert recipe.augment.short_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     assert (recipe.augment.long_side, recipe.augment.crop_range) == (1333, (384, 600))
     assert recipe.trainer.sync_batchnorm
+    weights = recipe.model.pretrained
+    assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there

@@ -67,7 +67,7 @@ def test_counts_are_whole_and_add_up_over_processes() -> None:
     assert torch.equal(first.compute() + second.compute(), together.compute())
     # What Lightning does between processes: gather the states, then reduce them as the metric says.
     reduce = first._reductions["counts"]
-    assert reduce is not None
+    assert callable(reduce)
     assert torch.equal(reduce(torch.stack([first.counts, second.counts])), together.compute())
 
 
@@ -122,7 +122,7 @@ def filled(rings, size: tuple[int, int]) -> np.ndarray:
     scaled = np.zeros((2 * size[0] + 1, 2 * size[1] + 1), bool)
     for region in rings:
         for ring in region:
-            layer = Image.new("1", scaled.shape[::-1])
+            layer = Image.new("1", (scaled.shape[1], scaled.shape[0]))
             ImageDraw.Draw(layer).polygon([(2 * x, 2 * y) for x, y in ring], fill=1)
             inner = np.asarray(layer)[1::2, 1::2]
             mask ^= inner

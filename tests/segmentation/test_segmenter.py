@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def tiny(num_classes: int = 3, **changes) -> Segmenter:
 )
 @pytest.mark.parametrize("size", [(64, 96), (70, 101)])
 def test_every_backbone_gives_logits_of_the_picture_s_size(config, size: tuple[int, int]) -> None:
-    model = swinkit.create_segmenter(config, num_classes=4, channels=8, auxiliary_channels=8).eval()
+    model: Any = swinkit.create_segmenter(config, num_classes=4, channels=8, auxiliary_channels=8).eval()
     with torch.inference_mode():
         assert model(torch.randn(1, 3, *size)).shape == (1, 4, *size)
         maps = model.backbone(torch.randn(1, 3, *size))

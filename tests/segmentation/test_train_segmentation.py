@@ -19,6 +19,7 @@ from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare import build_segmenter_of, open_mask_data
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
 from swinkit.weights import load, read_state_dict
+from swinkit.weights.io import spec_of
 
 
 def job(data: Path, out: Path, **changes) -> SegmentConfig:
@@ -54,7 +55,7 @@ def test_a_run_folder_has_all_a_user_needs(mask_folder, tmp_path) -> None:
     seen = json.loads((tmp_path / "run" / "data.json").read_text())
     assert [row["name"] for row in seen["train"]["classes"]] == ["ground", "square"]
     model = load(tmp_path / "run")
-    assert model.spec.class_names == ("ground", "square")
+    assert spec_of(model).class_names == ("ground", "square")
     again = job_from_json((tmp_path / "run" / "config.json").read_text())
     assert again == job(tmp_path / "squares", tmp_path / "run")
     assert (tmp_path / "run" / "curve.png").stat().st_size > 0
@@ -149,9 +150,9 @@ def test_the_paper_s_recipes_build_their_models_on_the_meta_device(mask_folder) 
         data, _ = open_mask_data(
             dataclasses.replace(recipe, data=MaskDataConfig(path=mask_folder(root=name)))
         )
-        options = dataclasses.replace(recipe.model, pretrained=False)
+        fresh = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, pretrained=False))
         with torch.device("meta"):
-            model = build_segmenter_of(recipe, options, data)
+            model = build_segmenter_of(fresh, data)
         assert model.config.inference.short_side == recipe.augment.crop[0]
 
 

@@ -233,5 +233,5 @@ def test_the_file_name_tells_the_size_where_the_tensors_do_not() -> None:
     model = swinkit.create_model("swin_base_patch4_window12_384", num_classes=2)
     state = from_swinkit(model.state_dict(), "timm", model.spec)
     assert infer_spec(state).name == "swin_base_patch4_window12_384"
-    assert infer_spec(state, "swin_base_patch4_window12_480").config.backbone.img_size == (480, 480)
+    assert swin_config(infer_spec(state, "swin_base_patch4_window12_480")).img_size == (480, 480)
     assert infer_spec(state).preprocess.crop_ratio is None

@@ -115,7 +115,8 @@ def main(argv: Sequence[str]) -> int:
     device = pick_device(args.device)
     seed_everything(args.seed)
     model: Any = swinkit.load(args.model, device=device)
-    home = TASKS.get(type(getattr(getattr(model, "spec", None), "config", None)).__name__)
+    task = getattr(model, "spec", None)
+    home = TASKS.get(type(getattr(task, "config", None)).__name__)
     if home is not None:
         module, _, name = home.partition(":")
         return getattr(import_module(module), name)(args, model, device)
@@ -148,8 +149,9 @@ def _data_config(args: Args) -> "tuple[DataConfig, bool]":
     from swinkit.data import DataConfig
     from swinkit.data.open import resolve_kind
 
-    kind: Any = args.kind  # the kinds of the other tasks are refused by the configuration
-    config, own = DataConfig(kind=kind, path=args.data), False
+    if args.kind in ("masks", "ade20k", "coco", "yolo", "voc"):
+        raise InputError(f"--kind {args.kind} is for another task; {args.model} is a classifier.")
+    config, own = DataConfig(kind=args.kind, path=args.data), False
     written = Path(args.model) / "config.json"
     if args.data is None and args.kind == "auto":
         if not written.is_file():

@@ -75,9 +75,9 @@ def next_commands(folder: Path) -> tuple[str, ...]:
 
 def _job(args: Args, folder: Path) -> "TrainConfig":
     from swinkit.errors import InputError
-    from swinkit.recipes import RECIPES
+    from swinkit.recipes.small import digits
 
-    config = RECIPES["digits"]()
+    config = digits()
     kinds = ("auto", "cpu", "cuda")
     if args.device not in kinds:
         raise InputError(f"--device must be {', '.join(kinds[:2])} or {kinds[2]}; got {args.device!r}.")

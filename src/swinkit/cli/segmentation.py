@@ -15,6 +15,7 @@ from swinkit.files import atomic_path
 if TYPE_CHECKING:
     from swinkit.cli import eval as eval_command
     from swinkit.cli import predict as predict_command
+    from swinkit.data.config import Split
     from swinkit.data.mask_config import MaskDataConfig
     from swinkit.data.masks import MaskDataset
     from swinkit.evaluate.segmentation import SegmentationReport
@@ -120,11 +121,13 @@ def _open(args: "eval_command.Args") -> "tuple[str, MaskDataset]":
 
     config = _data_config(args)
     root = config.path
-    split = args.split
+    split: Split | None = args.split
     if split is None and root is not None and root.is_dir():
-        parts = [part for part in ("test", "val") if find_folders(root, part) is not None]
+        order: tuple[Split, ...] = ("test", "val")
+        parts = [part for part in order if find_folders(root, part) is not None]
         split = parts[0] if parts else "all"
-    return str(split or "test"), open_masks(config, split or "test")
+    chosen: Split = split or "test"
+    return chosen, open_masks(config, chosen)
 
 
 def _data_config(args: "eval_command.Args") -> "MaskDataConfig":

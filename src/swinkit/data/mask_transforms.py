@@ -36,11 +36,6 @@ class TransformedMasks(TransformedDataset):
         with seeded(derive_seed(self.seed, int(self._epoch), index)):
             return self.pair_transform(picture, mask)
 
-    @staticmethod
-    def surplus(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Ignore every pixel of a batch, so that it does not count."""
-        return batch[0], torch.full_like(batch[1], IGNORE)
-
 
 class MaskTrainTransform:
     """Resize by a random factor, crop with the one-class limit, mirror, distort colours, pad (A2.3)."""
@@ -75,20 +70,24 @@ class MaskTrainTransform:
         """Draw a crop until no class has more than its limit of it; return its box and its mask."""
         source = Image.fromarray(mask)
         down, across = mask.shape[0] / whole[0], mask.shape[1] / whole[1]
-        for _ in range(CROP_TRIES):
+        tries = 0
+        while True:
             top = int(torch.randint(whole[0] - size[0] + 1, ()))
             left = int(torch.randint(whole[1] - size[1] + 1, ()))
             box = (left * across, top * down, (left + size[1]) * across, (top + size[0]) * down)
             # Rounding must not step over the edge, which PIL refuses.
             box = (box[0], box[1], min(box[2], mask.shape[1]), min(box[3], mask.shape[0]))
             cut = np.asarray(source.resize((size[1], size[0]), Image.Resampling.NEAREST, box=box))
-            counts = np.bincount(cut.ravel(), minlength=256)[:IGNORE]
-            classes = np.count_nonzero(counts)
-            if self.augment.one_class_limit >= 1:
-                break
-            if classes > 1 and counts.max() / counts.sum() < self.augment.one_class_limit:
-                break
-        return box, cut
+            tries += 1
+            if tries == CROP_TRIES or self._mixed(cut):
+                return box, cut
+
+    def _mixed(self, mask: np.ndarray) -> bool:
+        """Whether no class has more than its limit of the labelled pixels."""
+        if self.augment.one_class_limit >= 1:
+            return True
+        counts = np.bincount(mask.ravel(), minlength=256)[:IGNORE]
+        return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.augment.one_class_limit
 
 
 class MaskEvalTransform:

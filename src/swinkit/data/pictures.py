@@ -74,8 +74,8 @@ def decode_picture(
         # Up to twice PIL's limit only brings a warning there; satellite pictures are that large and meant.
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(stream) as image,
-        ):  # type: ignore[arg-type]  # IOBase has what PIL reads with
+            Image.open(stream) as image,  # type: ignore[arg-type]  # IOBase has what PIL reads with
+        ):
             if at_least is not None:
                 _draft(image, at_least)
             image.load()

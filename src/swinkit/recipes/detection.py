@@ -185,9 +185,10 @@ def _coco(
     """A2.2: AdamW 1e-4, decay 0.05, 16 pictures a step, a tenth after epochs 27 and 33 (of 36) or 8 and 11
     (of 12), 500 steps of warm-up. Pictures without objects are not trained on. Unlike the published code,
     biases of the heads have no weight decay."""
+    pretrained = True if name.startswith("timm/") else f"{name}.ms_in1k"
     return DetectConfig(
         model=DetectorOptions(
-            name=name, head=head, masks=True, pretrained=True, drop_path_rate=drop_path_rate
+            name=name, head=head, masks=True, pretrained=pretrained, drop_path_rate=drop_path_rate
         ),
         data=ObjectDataConfig(kind="coco", batch_size=2, keep_empty=False, bad="skip"),
         augment=ObjectAugmentConfig(),

@@ -13,8 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from swinkit.backbones import VARIANTS, BackboneConfig, SwinConfig
-from swinkit.build import build_model as build_from_spec
-from swinkit.classification import Classifier
+from swinkit.classification import Classifier, build_classifier
 from swinkit.data import TransformedDataset, eval_transform, open_dataset, train_transform
 from swinkit.data.open import has_validation, resolve_kind
 from swinkit.data.sampling import TransformedShards
@@ -74,21 +73,13 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     return _made_ready(model, options)
 
 
-def rebuild_model(spec: ModelSpec, options: Any, classes: Sequence[str]) -> Any:
-    """Return the model of a run of any task that goes on, whose weights are in its checkpoint.
+def rebuild_model(spec: ModelSpec, options: ModelOptions) -> Classifier:
+    """Return the model of a run that goes on, whose weights are in its checkpoint.
 
     Only how to train it is taken from `options`: what it is was settled, by a pretrained file too, when the
     run began.
-
-    Raises:
-        InputError: the data has other classes now.
     """
-    if spec.class_names != tuple(classes):
-        raise InputError(
-            f"the run was started with other classes than the data now has ({len(spec.class_names)} then, "
-            f"{len(classes)} now): give it the same data."
-        )
-    return _made_ready(build_from_spec(spec, attention_impl=options.attention_impl), options)
+    return _made_ready(build_classifier(spec, attention_impl=options.attention_impl), options)
 
 
 def build_data(config: TrainConfig, preprocess: Preprocess, train: Any, val: Any | None) -> JobData:
@@ -195,7 +186,7 @@ def build_trainer(
     )
 
 
-def _made_ready(model: Any, options: Any) -> Any:
+def _made_ready(model: Classifier, options: ModelOptions) -> Classifier:
     model.backbone.set_grad_checkpointing(options.grad_checkpointing)
     model.backbone.freeze_stages(options.freeze_stages)
     return model
@@ -218,8 +209,7 @@ def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:
         return FSDPStrategy(auto_wrap_policy={SwinBlock, SwinMixerBlock}, state_dict_type="full")
     if settings.strategy == "auto" and settings.world_size == 1:
         return "auto"
-    # Swin has no buffer that training changes (heads share theirs by sync_batchnorm), and one process may
-    # have more batches of shards to validate.
+    # Batch-norm statistics are shared by sync_batchnorm, and one process may have more batches of shards.
     return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
 
 

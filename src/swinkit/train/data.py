@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from swinkit.data import TransformedDataset, TransformedShards
@@ -34,6 +33,7 @@ class JobData(L.LightningDataModule):
         val: the same, for validation; None for none.
         config: the job.
         val_batch_size: pictures of a validation batch; None: as in training.
+        surplus: class, or label of every pixel, of validation pictures that do not count.
 
     Attributes:
         batches_per_epoch: training batches of an epoch, for each process.
@@ -52,9 +52,10 @@ class JobData(L.LightningDataModule):
         config: JobConfig,
         *,
         val_batch_size: int | None = None,
+        surplus: int = SURPLUS,
     ) -> None:
         super().__init__()
-        self.val_batch_size = val_batch_size or config.data.batch_size
+        self.val_batch_size, self.surplus = val_batch_size or config.data.batch_size, surplus
         self.train_set, self.val_set, self.config = train, val, config
         self.position = (0, 0)
         world, size, accumulate = config.trainer.world_size, config.data.batch_size, config.trainer.accumulate
@@ -100,17 +101,17 @@ class JobData(L.LightningDataModule):
         if self.val_set is None:
             return []
         assert self.trainer is not None
-        world = self.trainer.world_size
+        size, world = self.val_batch_size, self.trainer.world_size
         loader = build_loader(
             self.val_set,
-            batch_size=self.val_batch_size,
+            batch_size=size,
             rank=self.trainer.global_rank,
             world=world,
             workers=self._workers(),
         )
         most = rank_length(len(self.val_set), shuffle=False, rank=0, world=world)
-        surplus = getattr(self.val_set, "surplus", surplus_pictures)
-        return EqualBatches(loader, math.ceil(most / self.val_batch_size), surplus)
+        surplus = getattr(self.val_set, "surplus", self.surplus)
+        return EqualBatches(loader, math.ceil(most / size), surplus)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the run stands."""
@@ -129,16 +130,15 @@ class EqualBatches:
     """A loader filled up to `batches` with repetitions of its last one that do not count.
 
     Args:
-        loader: batches.
+        loader: (pictures (B, C, H, W), class numbers (B,)) batches, or others with a function as `surplus`.
         batches: how many the process with the most has.
-        surplus: turns a batch into one that does not count; for classes, SURPLUS takes their place.
+        surplus: class, or label of every pixel, of the repetitions; or what makes one from a batch.
     """
 
     def __init__(
-        self, loader: DataLoader[Any], batches: int, surplus: Callable[[Any], Any] | None = None
+        self, loader: DataLoader[Any], batches: int, surplus: int | Callable[[Any], Any] = SURPLUS
     ) -> None:
-        self.loader, self.batches = loader, batches
-        self.surplus = surplus or surplus_pictures
+        self.loader, self.batches, self.surplus = loader, batches, surplus
 
     def __len__(self) -> int:
         return self.batches
@@ -151,12 +151,12 @@ class EqualBatches:
         if last is None:
             raise InputError("every validation picture of a process is damaged: replace what the log names.")
         for _ in range(missing):
-            yield self.surplus(last)
+            yield self._uncounted(last)
 
-
-def surplus_pictures(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Give the pictures of a batch the class that does not count."""
-    return batch[0], torch.full_like(batch[1], SURPLUS)
+    def _uncounted(self, batch: Any) -> Any:
+        if callable(self.surplus):
+            return self.surplus(batch)
+        return batch[0], torch.full_like(batch[1], self.surplus)
 
 
 class _WholeSteps(Sampler[Any]):

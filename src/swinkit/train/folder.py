@@ -17,6 +17,7 @@ from swinkit.errors import InputError
 from swinkit.files import atomic_path
 from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train.config import JobConfig
+from swinkit.train.jobs import job_from_json
 
 SPEC = "model_spec.json"
 _MAY_CHANGE = ("grad_checkpointing", "attention_impl")
@@ -55,27 +56,26 @@ def prepare_folder(folder: Path, config: JobConfig, spec: ModelSpec) -> None:
     write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
-def read_spec(folder: Path, config: JobConfig) -> ModelSpec:
+def read_spec(folder: Path, options: Any) -> ModelSpec:
     """Read what model the run in `folder` was started with.
 
     Args:
         folder: the run folder.
-        config: the job now; of the model's settings only how it computes may differ from what they were.
+        options: the model's settings now; only how it computes may differ from what they were.
 
     Raises:
         InputError: the run folder lacks model_spec.json or config.json, or other settings are asked for.
     """
     try:
-        spec, written = ((folder / name).read_text(encoding="utf-8") for name in (SPEC, "config.json"))
+        spec, config = ((folder / name).read_text(encoding="utf-8") for name in (SPEC, "config.json"))
         model = from_dict(json.loads(spec))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"nothing to resume in {folder}: its {SPEC} or config.json is missing or damaged; start anew."
         ) from error
-    options: Any = config.model
-    before: Any = type(config).from_json(written).model
+    before = getattr(job_from_json(config), "model", None)
     for item in fields(options):
-        old, new = getattr(before, item.name), getattr(options, item.name)
+        old, new = getattr(before, item.name, None), getattr(options, item.name)
         if old != new and item.name not in _MAY_CHANGE:
             raise InputError(
                 f"a resumed run keeps its model: model.{item.name} was {old} and cannot become {new}; leave "

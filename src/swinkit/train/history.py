@@ -25,8 +25,9 @@ from swinkit.files import atomic_path
 from swinkit.train.task_module import TaskModule, stepped
 
 COLUMNS: tuple[str, ...] = ("step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "val_loss")
-"""Of metrics.csv, before the task's scores (val_top1, say): steps and epochs done, lr of the step, mean loss
-since the row before; scores are from 0 to 1."""
+"""Of metrics.csv, before the task's scores (0..1): steps and epochs done, lr of the step, mean loss since the
+row before.
+"""
 
 
 class RunLog:
@@ -200,7 +201,7 @@ class ProgressBar(Callback):
         scores = pl_module.validation
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if scores and pl_module.validated_epoch == trainer.current_epoch:
-            text += "".join(f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.shown.items())
+            text += "".join(f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.told.items())
             text += f"  loss {scores['loss']:.4f}" if "loss" in scores else ""
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now

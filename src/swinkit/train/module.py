@@ -38,8 +38,8 @@ class ClassificationModule(TaskModule):
         )
 
     @property
-    def shown(self) -> dict[str, str]:
-        """Scores worth telling: of five classes, every picture's is in the top 5."""
+    def told(self) -> dict[str, str]:
+        """Of five classes or fewer, every picture's class is in the top 5."""
         return self.scores if self.num_classes > 5 else {"top1": self.scores["top1"]}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

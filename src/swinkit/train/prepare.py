@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,39 +13,42 @@ from swinkit.data.mask_transforms import MaskEvalTransform, MaskTrainTransform, 
 from swinkit.data.masks import MaskDataset, find_folders, open_masks
 from swinkit.errors import InputError
 from swinkit.models_segmentation import create_segmenter
+from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.losses import SegmentationLoss
-from swinkit.segmentation.segmenter import Segmenter
-from swinkit.spec import ModelSpec
+from swinkit.segmentation.segmenter import Segmenter, build_segmenter
 from swinkit.train.build import build_data, build_model, open_data, rebuild_model
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig
 from swinkit.train.module import ClassificationModule
 from swinkit.train.prepare_detection import prepare_detection
-from swinkit.train.prepared import Prepared
-from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.train.prepared import Prepared, spec_of_run
+from swinkit.train.segmentation_config import SegmentConfig
 from swinkit.train.segmentation_module import SegmentationModule
 
 
-def prepare(config: JobConfig, before: ModelSpec | None = None) -> Prepared:
+def prepare(config: JobConfig, *, resume_in: Path | None) -> Prepared:
     """Open the data, build the model, and put both together.
 
     Args:
         config: the job.
-        before: the model of a run that goes on, whose weights are in its checkpoint; None for a new run.
+        resume_in: run folder of a run that goes on, which knows what model it was started with; None for a
+            new run.
 
     Raises:
         InputError: data, model and settings do not fit together.
     """
-    return PREPARE[type(config)](config, before)
+    return PREPARE[type(config)](config, resume_in)
 
 
-def prepare_classification(config: TrainConfig, before: ModelSpec | None) -> Prepared:
+def prepare_classification(config: TrainConfig, resume_in: Path | None) -> Prepared:
     """Image classification."""
     train_set, val_set = open_data(config)
     torch.manual_seed(config.trainer.seed)
-    classes = train_set.classes
-    model = rebuild_model(before, config.model, classes) if before else build_model(config.model, classes)
+    if resume_in is None:
+        model = build_model(config.model, train_set.classes)
+    else:
+        model = rebuild_model(spec_of_run(resume_in, config.model, train_set.classes), config.model)
     data = build_data(config, model.spec.preprocess, train_set, val_set)
     module = ClassificationModule(
         model, config, num_classes=len(model.spec.class_names), steps_per_epoch=data.steps_per_epoch
@@ -52,17 +56,21 @@ def prepare_classification(config: TrainConfig, before: ModelSpec | None) -> Pre
     return Prepared(model=model, data=data, module=module)
 
 
-def prepare_segmentation(config: SegmentConfig, before: ModelSpec | None) -> Prepared:
+def prepare_segmentation(config: SegmentConfig, resume_in: Path | None) -> Prepared:
     """Semantic segmentation: the masks are looked over first."""
     train_set, val_set = open_mask_data(config)
     seen = look_over(train_set, limit=config.data.look_over)
     seen_val = look_over(val_set, limit=config.data.look_over) if val_set is not None else None
     balanced = config.loss.class_weights != "none" or config.loss.dice > 0
     torch.manual_seed(config.trainer.seed)
-    if before is not None:
-        model = rebuild_model(before, config.model, train_set.classes)
+    if resume_in is None:
+        model = build_segmenter_of(config, train_set)
     else:
-        model = build_segmenter_of(config, config.model, train_set)
+        spec = spec_of_run(resume_in, config.model, train_set.classes)
+        model = build_segmenter(spec, attention_impl=config.model.attention_impl)
+    model.backbone.set_grad_checkpointing(config.model.grad_checkpointing)
+    if config.model.freeze_stages:
+        model.backbone.freeze_stages(config.model.freeze_stages)
     preprocess, inference = model.spec.preprocess, model.config.inference
     seed = config.trainer.seed
     data = JobData(
@@ -70,6 +78,7 @@ def prepare_segmentation(config: SegmentConfig, before: ModelSpec | None) -> Pre
         TransformedMasks(val_set, MaskEvalTransform(preprocess, inference), seed) if val_set else None,
         config,
         val_batch_size=1,  # pictures keep their own sizes
+        surplus=IGNORE,
     )
     loss = SegmentationLoss(config.loss, len(train_set.classes), seen.pixels)
     module = SegmentationModule(model, config, loss, steps_per_epoch=data.steps_per_epoch)
@@ -100,8 +109,9 @@ def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | No
     return train, val
 
 
-def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: MaskDataset) -> Segmenter:
+def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
     """Build the model with the data's classes, colours and crop in its spec."""
+    options = config.model
     own = {
         name: value
         for name in ("patch_size", "embed_dim", "depths", "num_heads")
@@ -110,7 +120,7 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
     source: Any = options.name
     if own or options.name == "custom":
         source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    model = create_segmenter(
+    return create_segmenter(
         source,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -122,17 +132,13 @@ def build_segmenter_of(config: SegmentConfig, options: SegmenterOptions, data: M
         auxiliary_channels=options.auxiliary_channels,
         palette=data.legend.palette,
         inference=config.inference,
-        grad_checkpointing=options.grad_checkpointing,
         attention_impl=options.attention_impl,
     )
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
-    return model
 
 
-PREPARE: dict[type[JobConfig], Callable[[Any, ModelSpec | None], Prepared]] = {
+PREPARE: dict[type[JobConfig], Callable[[Any, Path | None], Prepared]] = {
     TrainConfig: prepare_classification,
     SegmentConfig: prepare_segmentation,
     DetectConfig: prepare_detection,
 }
-"""Job -> function (config, before) that prepares it."""
+"""Job -> function (config, run folder of a run that goes on) that prepares it."""

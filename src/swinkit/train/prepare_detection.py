@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,18 +12,16 @@ from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset
 from swinkit.detection.config import TwoStageConfig
-from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.detection.two_stage import TwoStageDetector, build_detector
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS, create_detector
-from swinkit.spec import ModelSpec
-from swinkit.train.build import rebuild_model
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.detection_module import DetectionModule
-from swinkit.train.prepared import Prepared
+from swinkit.train.prepared import Prepared, spec_of_run
 
 
-def prepare_detection(config: DetectConfig, before: ModelSpec | None) -> Prepared:
+def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     """Object detection: the annotations are looked over first.
 
     Raises:
@@ -32,10 +31,14 @@ def prepare_detection(config: DetectConfig, before: ModelSpec | None) -> Prepare
     options = config.model
     masks = _with_masks(options, train_set)
     torch.manual_seed(config.trainer.seed)
-    if before is not None:
-        model = rebuild_model(before, options, train_set.classes)
+    if resume_in is None:
+        model = build_detector_of(config, train_set, masks=masks)
     else:
-        model = build_detector_of(config, options, train_set, masks=masks)
+        spec = spec_of_run(resume_in, options, train_set.classes)
+        model = build_detector(spec, attention_impl=options.attention_impl)
+    model.backbone.set_grad_checkpointing(options.grad_checkpointing)
+    if options.freeze_stages:
+        model.backbone.freeze_stages(options.freeze_stages)
     preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
     train_transform = ObjectTrainTransform(config.augment, preprocess, masks=masks)
     val_transform = ObjectEvalTransform(
@@ -78,10 +81,9 @@ def open_object_data(config: DetectConfig) -> tuple[ObjectDataset, ObjectDataset
     return train, val
 
 
-def build_detector_of(
-    config: DetectConfig, options: DetectorOptions, data: ObjectDataset, *, masks: bool
-) -> TwoStageDetector:
+def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool) -> TwoStageDetector:
     """Build the model with the data's classes in its spec."""
+    options = config.model
     own = {
         name: value
         for name in ("patch_size", "embed_dim", "depths", "num_heads")
@@ -90,7 +92,7 @@ def build_detector_of(
     source: Any = options.name
     if own or options.name == "custom":
         source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    model = create_detector(
+    return create_detector(
         source,
         head=_head(options),
         masks=None if masks else False,
@@ -104,12 +106,8 @@ def build_detector_of(
         short_side=options.short_side,
         long_side=options.long_side,
         scale=options.scale,
-        grad_checkpointing=options.grad_checkpointing,
         attention_impl=options.attention_impl,
     )
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
-    return model
 
 
 def summary(data: ObjectDataset) -> dict[str, Any]:

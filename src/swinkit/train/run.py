@@ -16,7 +16,7 @@ from swinkit.train.build import build_trainer, pick_device, pick_precision
 from swinkit.train.callbacks import Checkpoints, FiniteGuard
 from swinkit.train.config import JobConfig
 from swinkit.train.errors import TrainingInterrupted
-from swinkit.train.folder import check_folder, is_main_process, prepare_folder, read_spec, write_text
+from swinkit.train.folder import check_folder, is_main_process, prepare_folder, write_text
 from swinkit.train.history import History, ProgressBar, RunLog, duration, read_metrics
 from swinkit.train.prepare import Prepared, prepare
 from swinkit.train.quiet import quiet
@@ -37,8 +37,8 @@ class RunResult:
         epochs: epochs done.
         steps: optimiser steps done.
         best_epoch: epoch of the best model, from 1.
-        scores: validation scores of the best model in percent (top1 and, with more than five classes, top5;
-            or miou, macc and aacc; or mask_ap, box_ap and more); empty without validation pictures.
+        scores: validation scores of the best model in percent (top1 and top5, or miou, macc and aacc); empty
+            without validation pictures.
         labels: how a person calls them.
         val_loss: validation loss of the best model.
         seconds: duration of this call, without loading data.
@@ -99,7 +99,7 @@ def train(config: JobConfig, *, resume: bool = False, callbacks: Sequence[Callba
     if main:
         check_folder(folder, resume=resume)
     with quiet():
-        parts = prepare(config, read_spec(folder, config) if resume else None)
+        parts = prepare(config, resume_in=folder if resume else None)
         if main:
             prepare_folder(folder, replace(config, out=folder), parts.model.spec)
         log = RunLog(folder / "log.txt" if main else None)
@@ -172,7 +172,7 @@ class _Run:
     def _report(self, seconds: float) -> RunResult:
         assert self.trainer is not None
         best, device = self.checkpoints, pick_device(self.config.trainer)
-        percent = {name: 100 * best.scores[name] for name in self.module.shown if name in best.scores}
+        percent = {name: 100 * best.scores[name] for name in self.module.told if name in best.scores}
         result = RunResult(
             folder=self.folder,
             model=self.folder / "model.safetensors",
@@ -180,7 +180,7 @@ class _Run:
             steps=self.trainer.global_step,
             best_epoch=best.best_epoch + 1,
             scores=percent,
-            labels=self.module.shown,
+            labels=self.module.told,
             val_loss=best.scores.get("loss"),
             seconds=seconds,
             device=device,

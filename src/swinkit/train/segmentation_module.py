@@ -75,8 +75,8 @@ class SegmentationModule(TaskModule):
             self.confusion.update(resize_mask(found, (height, width)), masks[0])
             return
         scores = scores_of_image(self.segmenter, images, (height, width), self.inference)
-        if bool((masks != IGNORE).any()):  # a batch that only fills up has none, and its mean is no number
-            self.val_loss.update(self.criterion.of_head(scores[None], masks))
+        counts = (masks != IGNORE).any()  # pictures that only fill up a process's share have no label
+        self.val_loss.update(self.criterion.of_head(scores[None], masks), weight=counts.float())
         self.confusion.update(mask_of_scores(scores, (height, width)), masks[0])
 
     def on_validation_epoch_end(self) -> None:

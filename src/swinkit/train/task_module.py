@@ -46,15 +46,15 @@ class TaskModule(L.LightningModule):
         self.dimensions = {name: parameter.ndim for name, parameter in model.named_parameters()}
 
     @property
+    def told(self) -> dict[str, str]:
+        """The scores that tell something."""
+        return self.scores
+
+    @property
     def pictures_per_step(self) -> int:
         """Training pictures of one optimiser step, over all processes."""
         trainer = self.config.trainer
         return self.config.data.batch_size * trainer.world_size * trainer.accumulate
-
-    @property
-    def shown(self) -> dict[str, str]:
-        """Those of `scores` that a person is told."""
-        return self.scores
 
     def on_train_epoch_start(self) -> None:
         """See to it that the last epoch is validated, whatever the interval."""
@@ -106,8 +106,8 @@ class TaskModule(L.LightningModule):
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clip, note the norm, and drop the gradients of a step that is not finite.
 
-        An optimiser passes over parameters without a gradient, so neither the weights nor its moments see
-        such a step.
+        An optimiser passes over parameters without a gradient: neither the weights nor its moments see the
+            step.
         """
         limit = self.config.optimizer.clip_norm or math.inf
         if isinstance(self.trainer.strategy, FSDPStrategy):
