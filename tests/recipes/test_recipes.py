@@ -76,9 +76,9 @@ def test_recipe_of_the_paper_scales_to_the_published_learning_rate(name: str) ->
     assert config.model.drop_path_rate is not None
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CLASSIFICATION)
 def test_weights_to_start_from_are_published_and_of_the_right_data(name: str) -> None:
-    pretrained = RECIPES[name]().model.pretrained
+    pretrained = job(name).model.pretrained
     if not isinstance(pretrained, str):
         assert not pretrained or name == "finetune"  # which takes what the model's name means
         return
@@ -91,7 +91,7 @@ def test_weights_to_start_from_are_published_and_of_the_right_data(name: str) ->
 
 def test_ends_of_the_schedule_scale_as_in_the_published_code() -> None:
     """5e-7, 5e-4 and 5e-6 at 512 pictures; the card says what that is at 1,024."""
-    config = RECIPES["swin_tiny_imagenet1k"]()
+    config = job("swin_tiny_imagenet1k")
     config = replace(config, trainer=replace(config.trainer, devices=8))
     module = ClassificationModule(torch.nn.Linear(2, 2), config, num_classes=2, steps_per_epoch=10)
     module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)

@@ -7,7 +7,7 @@ from swinkit.data import DataConfig, TransformedDataset
 from swinkit.errors import InputError
 from swinkit.train import TrainConfig, TrainerConfig
 from swinkit.train.build import pick_device, pick_precision
-from swinkit.train.data import SURPLUS, ClassificationData, EqualBatches
+from swinkit.train.data import SURPLUS, EqualBatches, JobData
 from swinkit.train.module import ClassificationModule
 
 
@@ -79,7 +79,7 @@ def test_an_epoch_is_whole_steps(
     config = TrainConfig(
         data=DataConfig(batch_size=4), trainer=TrainerConfig(accumulate=accumulate, devices=devices)
     )
-    data = ClassificationData(numbers(length), None, config)
+    data = JobData(numbers(length), None, config)
     assert (data.batches_per_epoch, data.steps_per_epoch) == (batches, steps)
 
 
@@ -93,7 +93,7 @@ class Process:
 @pytest.mark.parametrize("length", [9, 8, 3, 17])
 def test_processes_validate_equally_many_batches_and_count_every_picture_once(length: int) -> None:
     config = TrainConfig(data=DataConfig(batch_size=4, workers=0), trainer=TrainerConfig(devices=2))
-    data = ClassificationData(numbers(20), numbers(length), config)
+    data = JobData(numbers(20), numbers(length), config)
     counts, counted = set(), []
     for rank in range(2):
         data.trainer = Process(rank, 2)  # type: ignore[assignment]  # enough of one
