@@ -18,7 +18,7 @@ from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare import build_segmenter_of, open_mask_data
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
-from swinkit.weights import load, read_state_dict
+from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
 
@@ -141,6 +141,17 @@ def test_every_recipe_takes_one_step(name: str, mask_folder, tmp_path) -> None:
     )
     assert train(small).steps == 1
     assert job_from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base", "large"])
+def test_the_paper_s_recipes_start_from_published_weights(size: str) -> None:
+    recipe = RECIPES[f"upernet_swin_{size}_ade20k"]()
+    assert isinstance(recipe, SegmentConfig)
+    entry = catalog.find(str(recipe.model.pretrained))
+    assert entry is not None
+    assert (entry.name, entry.variant) == (recipe.model.pretrained, recipe.model.name)
+    assert entry.num_classes == (1000 if size in ("tiny", "small") else 21841)
+    assert recipe.augment.crop == ((512, 512) if size in ("tiny", "small") else (640, 640))
 
 
 def test_the_paper_s_recipes_build_their_models_on_the_meta_device(mask_folder) -> None:

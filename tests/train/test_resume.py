@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from swinkit import weights
 from swinkit.classification import build_classifier
 from swinkit.errors import InputError
+from swinkit.spec import swin_config
 from swinkit.train import RunResult, TrainConfig, train
 from swinkit.train.build import build_model
 from swinkit.train.history import read_metrics
@@ -156,7 +157,7 @@ def test_resumed_run_keeps_the_model_it_was_started_with(small_job: TrainConfig,
     )
     train(config)
     began = read_checkpoint(folder).spec
-    assert began.config.backbone.window_policy == "pad_axis"
+    assert swin_config(began).window_policy == "pad_axis"
     start.unlink()
     train(replace(config, trainer=replace(config.trainer, max_steps=2)), resume=True)
     assert read_checkpoint(folder).spec == began

@@ -123,9 +123,11 @@ def _open(args: "eval_command.Args") -> "tuple[str, MaskDataset]":
     root = config.path
     split: Split | None = args.split
     if split is None and root is not None and root.is_dir():
-        order: tuple[Split, ...] = ("test", "val")
-        parts = [part for part in order if find_folders(root, part) is not None]
-        split = parts[0] if parts else "all"
+        split = "all"
+        if find_folders(root, "test") is not None:
+            split = "test"
+        elif find_folders(root, "val") is not None:
+            split = "val"
     chosen: Split = split or "test"
     return chosen, open_masks(config, chosen)
 

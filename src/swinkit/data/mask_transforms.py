@@ -87,7 +87,9 @@ class MaskTrainTransform:
         if self.augment.one_class_limit >= 1:
             return True
         counts = np.bincount(mask.ravel(), minlength=256)[:IGNORE]
-        return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.augment.one_class_limit
+        return bool(
+            np.count_nonzero(counts) > 1 and counts.max() < self.augment.one_class_limit * counts.sum()
+        )
 
 
 class MaskEvalTransform:

@@ -24,7 +24,7 @@ def polygons(mask_HW: np.ndarray, *, least: int = 1) -> list[list[Ring]]:
     from scipy import ndimage  # noqa: PLC0415 (comes with scikit-learn; slow to import)
 
     labels_HW = np.empty(mask_HW.shape, np.int32)
-    count = ndimage.label(mask_HW, output=labels_HW)
+    count = int(ndimage.label(mask_HW, output=labels_HW))  # type: ignore[arg-type]  # a number, given output
     if not count:
         return []
     sizes = np.bincount(labels_HW.ravel())

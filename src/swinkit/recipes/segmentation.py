@@ -64,7 +64,7 @@ def upernet_swin_tiny_ade20k() -> SegmentConfig:
     Measured here: not measured. Hardware: 8 GPUs of 2 pictures, or fewer with --trainer.accumulate.
     Command: swinkit train upernet_swin_tiny_ade20k --data /data/ADEChallengeData2016 --trainer.devices 8
     """
-    return _ade20k("swin_tiny_patch4_window7_224")
+    return _ade20k("swin_tiny_patch4_window7_224", pretrained="swin_tiny_patch4_window7_224.ms_in1k")
 
 
 def upernet_swin_small_ade20k() -> SegmentConfig:
@@ -75,7 +75,7 @@ def upernet_swin_small_ade20k() -> SegmentConfig:
     Measured here: not measured. Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train upernet_swin_small_ade20k --data /data/ADEChallengeData2016 --trainer.devices 8
     """
-    return _ade20k("swin_small_patch4_window7_224")
+    return _ade20k("swin_small_patch4_window7_224", pretrained="swin_small_patch4_window7_224.ms_in1k")
 
 
 def upernet_swin_base_ade20k() -> SegmentConfig:
