@@ -61,3 +61,11 @@ def test_every_benchmark_explains_itself():
             assert re.search(rf"python (-m )?benchmarks[./]{path.stem}", text), (
                 f"{path.name} lacks its command"
             )
+
+
+def test_detectors_cost_what_the_paper_says(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "detector_parameters_and_flops.py"), "--out", str(tmp_path)]
+    done = subprocess.run([*command, "--only", "rcnn_swin_tiny"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "detector_parameters_and_flops.json").read_text())["results"]
+    assert {row["parameters"] for row in rows} == {47_794_602, 85_629_804}
