@@ -61,3 +61,13 @@ def test_every_benchmark_explains_itself():
             assert re.search(rf"python (-m )?benchmarks[./]{path.stem}", text), (
                 f"{path.name} lacks its command"
             )
+
+
+def test_upernet_s_parameters_and_flops_are_table_3_s():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        module = importlib.import_module("segmentation_parameters_and_flops")
+    row = module.measure(*module.PUBLISHED[0])
+    assert (row.parameters, row.problems()) == (59_941_862, [])
+    assert replace(row, published_parameters=61).problems() == ["parameters"]
+    assert replace(row, published_flops=1000).problems() == ["flops"]
