@@ -69,3 +69,13 @@ def test_detectors_cost_what_the_paper_says(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "detector_parameters_and_flops.json").read_text())["results"]
     assert {row["parameters"] for row in rows} == {47_794_602, 85_629_804}
+
+
+def test_upernet_s_parameters_and_flops_are_table_3_s():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        module = importlib.import_module("segmentation_parameters_and_flops")
+    row = module.measure(*module.PUBLISHED[0])
+    assert (row.parameters, row.problems()) == (59_941_862, [])
+    assert replace(row, published_parameters=61).problems() == ["parameters"]
+    assert replace(row, published_flops=1000).problems() == ["flops"]
