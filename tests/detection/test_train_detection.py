@@ -209,6 +209,12 @@ def test_a_stopped_prediction_goes_on(run: Path, tmp_path: Path) -> None:
     assert (out / "predictions.json").read_text() == whole
 
 
+def test_info_knows_a_detector(run: Path, capsys) -> None:
+    assert main(["info", str(run), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["task"], facts["class_names"], facts["fits"]) == ("detection", ["square", "disk"], True)
+
+
 def test_predictor_gives_plain_arrays_and_pictures(run: Path) -> None:
     predictor = swinkit.Predictor(load(run))
     photo = run.parent / "shapes" / "val" / "1.png"

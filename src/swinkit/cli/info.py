@@ -10,6 +10,14 @@ from swinkit.cli.common import CommonArgs, parse, print_table
 from swinkit.errors import InputError
 
 
+TASKS = {
+    "ClassifierConfig": "classification",
+    "SegmenterConfig": "segmentation",
+    "DetectorConfig": "detection",
+}
+"""Configuration in a checkpoint -> what the model is for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InfoArgs(CommonArgs):
     """Say what a checkpoint is.
@@ -56,7 +64,7 @@ def describe_file(path: str) -> dict[str, Any]:
     from swinkit.weights.models import build, is_backbone
 
     checkpoint = read_checkpoint(path)
-    spec = checkpoint.spec
+    spec, alone = checkpoint.spec, is_backbone(checkpoint.state, checkpoint.format)
     with torch.device("meta"):
         model = build(checkpoint)
     state = {key: value.to("meta") for key, value in checkpoint.state.items()}
@@ -72,7 +80,7 @@ def describe_file(path: str) -> dict[str, Any]:
         "made_by": FORMATS[checkpoint.format].title,
         "model": describe(spec),
         "name": spec.name,
-        "task": "backbone" if is_backbone(checkpoint.state, checkpoint.format) else "classification",
+        "task": "backbone" if alone else TASKS[type(spec.config).__name__],
         "input_size": list(spec.preprocess.size),
         "num_classes": spec.config.num_classes,
         "class_names": list(spec.class_names),
