@@ -9,7 +9,6 @@ import tyro
 from swinkit.cli.common import CommonArgs, parse, print_table
 from swinkit.errors import InputError
 
-
 TASKS = {
     "ClassifierConfig": "classification",
     "SegmenterConfig": "segmentation",
