@@ -25,6 +25,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 
 from common import RESULTS, write_results
 from swinkit.cli.common import print_table
+from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.models_detection import create_detector
 from swinkit.ops.masks import paste_masks
 
@@ -54,6 +55,7 @@ def main() -> int:
     device, (height, width) = torch.device(args.device), args.size
     torch.manual_seed(0)
     ours = create_detector(f"mask_rcnn_{args.model}").to(device).eval()
+    assert isinstance(ours, TwoStageDetector)
     theirs = torchvision_detector(copy.deepcopy(ours.backbone), (height, width)).to(device).eval()
     prefer_one_class(ours.stages[0].box.classes, 0)
     prefer_one_class(theirs.roi_heads.box_predictor.cls_score, 1)  # type: ignore[union-attr]  # 0 is background there

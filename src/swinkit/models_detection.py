@@ -16,7 +16,10 @@ from swinkit.detection.config import (
     cascade_mask_rcnn,
     mask_rcnn,
 )
+from swinkit.detection.config_dense import AtssConfig
 from swinkit.detection.detector import Detector
+from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT
+from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec, Preprocess
@@ -28,11 +31,18 @@ HEADS: dict[str, HeadConfig] = {
     "cascade_rcnn": cascade_mask_rcnn(masks=False),
     "mask_rcnn": mask_rcnn(),
     "faster_rcnn": mask_rcnn(masks=False),
+    "atss": AtssConfig(),
 }
 """How a detector's name begins -> its head."""
-NECKS: dict[type, NeckConfig] = {TwoStageConfig: FpnConfig()}
+NECKS: dict[type, NeckConfig] = {
+    TwoStageConfig: FpnConfig(),
+    AtssConfig: ATSS_NECK,
+}
 """Kind of head -> its published neck."""
-SELECTS: dict[type, SelectConfig] = {TwoStageConfig: SelectConfig()}
+SELECTS: dict[type, SelectConfig] = {
+    TwoStageConfig: SelectConfig(),
+    AtssConfig: DENSE_SELECT,
+}
 """Kind of head -> how its detections are chosen in the published configuration."""
 
 
@@ -58,10 +68,10 @@ def create_detector(
     """Build a detector on a backbone (section 4.2, A2.2).
 
     Args:
-        name: a variant of `swinkit models` with or without "mask_rcnn_", "cascade_mask_rcnn_", "faster_rcnn_"
-            or "cascade_rcnn_" before it; "deit_small_patch16_224" for the paper's deconvolution pyramid,
-            "timm/NAME" for any timm model, or a configuration of your own.
-        head: one of these words or a configuration; None: what the name says, else "mask_rcnn".
+        name: a variant of `swinkit models` with or without a word of `HEADS` and "_" before it;
+            "deit_small_patch16_224" for the paper's deconvolution pyramid, "timm/NAME" for any timm model, or
+            a configuration of your own.
+        head: one of those words or a configuration; None: what the name says, else "mask_rcnn".
         masks: False: boxes only; None: as the head has it.
         num_classes: None for one per name in `class_names`, else COCO's 80.
         class_names: one a class.
@@ -90,13 +100,15 @@ def create_detector(
     if masks is not None:
         config = _with_masks(config, masks=masks)
     trunk = dense_trunk(base, window_size=window_size, drop_path_rate=drop_path_rate)
+    neck = neck or dataclasses.replace(NECKS[type(config)], channels=neck_channels)
+    trunk, neck = _only_read(trunk, neck)
     ours = not isinstance(trunk, (TimmConfig, DeitPyramidConfig))
     spec = ModelSpec(
         name=name if isinstance(name, str) else "",
         config=DetectorConfig(
             backbone=trunk,
             num_classes=num_classes or len(class_names) or 80,
-            neck=neck or dataclasses.replace(NECKS[type(config)], channels=neck_channels),
+            neck=neck,
             head=config,
             select=select or SELECTS[type(config)],
             short_side=short_side,
@@ -117,9 +129,21 @@ def create_detector(
 
 def _with_masks(config: HeadConfig, *, masks: bool) -> HeadConfig:
     """The head with or without its mask branch."""
+    if not isinstance(config, TwoStageConfig):
+        if masks:
+            raise InputError("this detector finds boxes only: leave masks out, or take Mask R-CNN.")
+        return config
     if masks == (config.mask is not None):
         return config
     return dataclasses.replace(config, mask=mask_rcnn().mask if masks else None)
+
+
+def _only_read(trunk: TrunkConfig, neck: NeckConfig) -> tuple[TrunkConfig, NeckConfig]:
+    """Let the backbone give only the maps that the neck reads, so that every parameter is trained."""
+    if isinstance(trunk, DeitPyramidConfig) or not neck.start:
+        return trunk, neck
+    indices = trunk.out_indices[neck.start :]
+    return dataclasses.replace(trunk, out_indices=indices), dataclasses.replace(neck, start=0)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -263,8 +263,9 @@ def test_a_case_is_recognised_by_its_keys_alone(case: tuple[Path, TwoStageDetect
     assert isinstance(found, DetectorConfig)
     assert found.num_classes == model.config.num_classes
     assert found.neck == model.config.neck
-    assert (found.head.box, found.head.mask) == (model.config.head.box, model.config.head.mask)
-    assert found.head.stages == model.config.head.stages
+    assert isinstance(found.head, TwoStageConfig)
+    assert (found.head.box, found.head.mask) == (model.head_config.box, model.head_config.mask)
+    assert found.head.stages == model.head_config.stages
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,8 @@ def trainable_anchors(
         inside[: -(-padded[0] // stride), : -(-padded[1] // stride)] = True
         masks.append(inside.flatten().to(boxes.device))
     return torch.cat(masks)
+
+
+def flatten_levels(levels: list[Tensor], parts: int) -> Tensor:
+    """Turn maps (B, A * parts, H, W) of each level into (B, N, parts), in the order of the anchors."""
+    return torch.cat([x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, parts) for x in levels], dim=1)

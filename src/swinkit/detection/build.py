@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from swinkit.backbones import Trunk, build_trunk
+from swinkit.detection.atss import AtssDetector
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
+from swinkit.detection.config_dense import AtssConfig
 from swinkit.detection.detector import Detector
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.ops.window_attention import Implementation
@@ -11,6 +13,7 @@ from swinkit.spec import ModelSpec
 
 DETECTORS: dict[type, Callable[..., Detector]] = {
     TwoStageConfig: TwoStageDetector,
+    AtssConfig: AtssDetector,
 }
 """Configuration of a head -> detector (backbone, config, spec)."""
 

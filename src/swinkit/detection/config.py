@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from swinkit.backbones.config import SwinConfig, TrunkConfig
+from swinkit.detection.config_dense import AtssConfig
 from swinkit.errors import InputError
 
 
@@ -148,7 +149,7 @@ class TwoStageConfig:
 
 NeckConfig = FpnConfig
 """Whatever makes a pyramid; every one has `channels`, `levels` and `start`."""
-HeadConfig = TwoStageConfig
+HeadConfig = TwoStageConfig | AtssConfig
 """One a kind of detector."""
 
 

@@ -29,9 +29,10 @@ class Fpn(nn.Module):
         self.levels, self.start = levels, start
         self.laterals = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in in_channels)
         self.outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
-        extra = levels - len(in_channels) if convs else 0
-        self.extra = nn.ModuleList(nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(extra))
-        for conv in [*self.laterals, *self.outputs, *self.extra]:
+        if convs:
+            extra = levels - len(in_channels)
+            self.outputs.extend(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(extra))
+        for conv in [*self.laterals, *self.outputs]:
             assert isinstance(conv, nn.Conv2d)
             nn.init.xavier_uniform_(conv.weight)
             assert conv.bias is not None
@@ -43,9 +44,9 @@ class Fpn(nn.Module):
         for level in range(len(merged) - 1, 0, -1):
             size = merged[level - 1].shape[2:]
             merged[level - 1] = merged[level - 1] + F.interpolate(merged[level], size=size, mode="nearest")
-        levels = [output(x) for output, x in zip(self.outputs, merged, strict=True)]
-        for conv in self.extra:
-            levels.append(conv(levels[-1]))
+        levels = [output(x) for output, x in zip(self.outputs, merged, strict=False)]
+        for output in self.outputs[len(merged) :]:
+            levels.append(output(levels[-1]))
         while len(levels) < self.levels:
             levels.append(levels[-1][:, :, ::2, ::2])
         return levels

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swinkit.detection.anchors import anchor_grid, anchor_shapes, trainable_anchors
+from swinkit.detection.anchors import anchor_grid, anchor_shapes, flatten_levels, trainable_anchors
 from swinkit.detection.assigners import IouAssigner
 from swinkit.detection.coders import DeltaCoder
 from swinkit.detection.config import RpnConfig
@@ -73,7 +73,7 @@ class RegionProposals(nn.Module):
             targets: its objects.
         """
         map_sizes: list[Pair] = [(x.shape[2], x.shape[3]) for x in outputs[0]]
-        logits_BN, deltas_BN4 = _flat(outputs[0], 1).squeeze(-1), _flat(outputs[1], 4)
+        logits_BN, deltas_BN4 = flatten_levels(outputs[0], 1).squeeze(-1), flatten_levels(outputs[1], 4)
         levels = self.anchors(map_sizes, logits_BN.device)
         anchors_N4 = torch.cat(levels)
         level_N = torch.cat([torch.full((len(x),), i, device=x.device) for i, x in enumerate(levels)])
@@ -115,8 +115,8 @@ class RegionProposals(nn.Module):
         for picture, size in enumerate(sizes):
             boxes, scores, groups = [], [], []
             for level, level_anchors in enumerate(anchors):
-                logits = _flat([outputs[0][level][picture : picture + 1]], 1)[0, :, 0]
-                deltas = _flat([outputs[1][level][picture : picture + 1]], 4)[0]
+                logits = flatten_levels([outputs[0][level][picture : picture + 1]], 1)[0, :, 0]
+                deltas = flatten_levels([outputs[1][level][picture : picture + 1]], 4)[0]
                 best, index = logits.sigmoid().topk(min(before_nms, len(logits)))
                 boxes.append(self.coder.decode(level_anchors[index], deltas[index], size))
                 scores.append(best)
@@ -127,8 +127,3 @@ class RegionProposals(nn.Module):
             keep = real[nms(boxes_P4[real], scores_P[real], groups_P[real], iou)[:count]]
             found.append((boxes_P4[keep], scores_P[keep]))
         return found
-
-
-def _flat(levels: list[Tensor], parts: int) -> Tensor:
-    """(B, A * parts, H, W) of each level to (B, N, parts), in the order of the anchors."""
-    return torch.cat([x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, parts) for x in levels], dim=1)

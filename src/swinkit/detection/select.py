@@ -8,18 +8,21 @@ from swinkit.detection.structures import Detections
 from swinkit.ops.boxes import nms, soft_nms
 
 
-def select_detections(boxes_RK4: Tensor, scores_RK: Tensor, select: SelectConfig) -> Detections:
+def select_detections(
+    boxes_RK4: Tensor, scores_RK: Tensor, select: SelectConfig, *, least: float | None = None
+) -> Detections:
     """Choose the detections of one picture.
 
     Args:
         boxes_RK4: a box for every region and class, (R, K, 4).
         scores_RK: probability of every class.
         select: how.
+        least: score to be above; None: `select.score`.
 
     Returns:
         At most `select.most` detections without masks, best first.
     """
-    region, label = torch.nonzero(scores_RK > select.score, as_tuple=True)
+    region, label = torch.nonzero(scores_RK > (select.score if least is None else least), as_tuple=True)
     return suppress(Detections(boxes_RK4[region, label], scores_RK[region, label], label), select)
 
 

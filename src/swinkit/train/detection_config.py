@@ -8,6 +8,9 @@ from swinkit.detection.config import SelectConfig
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
 
+Head = Literal["mask_rcnn", "cascade_mask_rcnn", "atss"]
+"""Detectors by name, see `swinkit.models_detection.HEADS`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
@@ -16,7 +19,7 @@ class DetectorOptions:
     Attributes:
         name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
             for a Swin Transformer described by the numbers below.
-        head: mask_rcnn or cascade_mask_rcnn.
+        head: mask_rcnn, cascade_mask_rcnn, or one that finds boxes only: atss.
         masks: whether objects are outlined: auto (if the data have outlines), True or False.
         pretrained: True for the published weights of the backbone; the path of a checkpoint of a classifier,
             a backbone or a detector; False to start from scratch.
@@ -39,7 +42,7 @@ class DetectorOptions:
     """
 
     name: str = "swin_tiny_patch4_window7_224"
-    head: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
+    head: Head = "mask_rcnn"
     masks: bool | Literal["auto"] = "auto"
     pretrained: bool | str = False
     window_size: int | None = None

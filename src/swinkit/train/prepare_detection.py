@@ -12,7 +12,8 @@ from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset
 from swinkit.detection.build import build_detector
-from swinkit.detection.config import HeadConfig
+from swinkit.detection.config import HeadConfig, TwoStageConfig
+from swinkit.detection.config_dense import AtssConfig
 from swinkit.detection.detector import Detector
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS, create_detector
@@ -148,6 +149,10 @@ def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset |
 
 
 def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
+    if not isinstance(HEADS[options.head], TwoStageConfig):
+        if options.masks is True:
+            raise InputError(f"{options.head} finds boxes only: leave --model.masks out.")
+        return False
     if options.masks == "auto":
         return data.has_masks
     if options.masks and not data.has_masks:
@@ -162,6 +167,9 @@ def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
 def _head(options: DetectorOptions) -> HeadConfig:
     """The published head with the options' widths."""
     base = HEADS[options.head]
+    if isinstance(base, AtssConfig):
+        return replace(base, channels=options.channels, scale=options.anchor_scale)
+    assert isinstance(base, TwoStageConfig)
     assert base.mask is not None
     return replace(
         base,

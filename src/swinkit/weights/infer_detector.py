@@ -1,4 +1,4 @@
-"""Which two-stage detector a file holds, read off the shapes of its neck and heads."""
+"""Which detector a file holds, read off the shapes of its neck and heads."""
 
 import re
 from dataclasses import replace
@@ -16,6 +16,7 @@ from swinkit.detection.config import (
 )
 from swinkit.errors import InputError
 from swinkit.weights.formats import State
+from swinkit.weights.infer_dense import dense_name, infer_dense, is_dense
 
 NAMES = {
     (False, True): "mask_rcnn",
@@ -27,8 +28,8 @@ NAMES = {
 
 
 def is_detector(ours: State) -> bool:
-    """Whether these tensors, by our names, are a two-stage detector's."""
-    return "roi.0.box.classes.weight" in ours
+    """Whether these tensors, by our names, are a detector's."""
+    return "roi.0.box.classes.weight" in ours or is_dense(ours)
 
 
 def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
@@ -37,6 +38,8 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     Raises:
         InputError: it is neither of one stage nor of three, whose thresholds the tensors do not tell.
     """
+    if is_dense(ours):
+        return infer_dense(ours, backbone)
     stages = _count(ours, r"roi\.(\d+)\.")
     published = {1: mask_rcnn, 3: cascade_mask_rcnn}
     if stages not in published:
@@ -63,8 +66,12 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
 
 def detector_name(config: DetectorConfig, backbone: str) -> str:
     """Return what the detector on a backbone of this name is called, or "" when it has none."""
-    several = len(config.head.stages) > 1
-    return f"{NAMES[several, config.head.mask is not None]}_{backbone}" if backbone else ""
+    head = config.head
+    if isinstance(head, TwoStageConfig):
+        kind = NAMES[len(head.stages) > 1, head.mask is not None]
+    else:
+        kind = dense_name(config)
+    return f"{kind}_{backbone}" if backbone else ""
 
 
 def _rpn(ours: State, base: RpnConfig) -> RpnConfig:

@@ -2,6 +2,7 @@
 
 from swinkit.weights.formats.base import HEADS, Format, State
 from swinkit.weights.formats.detection import MMDET3_CASCADE, MMDET3_RCNN, OFFICIAL_CASCADE, OFFICIAL_RCNN
+from swinkit.weights.formats.detection_dense import MMDET3_ATSS, OFFICIAL_ATSS
 from swinkit.weights.formats.huggingface import HUGGINGFACE
 from swinkit.weights.formats.mmdet import MMDET3
 from swinkit.weights.formats.official import OFFICIAL, OFFICIAL_DENSE, OFFICIAL_MLP
@@ -18,6 +19,8 @@ FORMATS: dict[str, Format] = {
     "official_cascade": OFFICIAL_CASCADE,
     "mmdet3_rcnn": MMDET3_RCNN,
     "mmdet3_cascade": MMDET3_CASCADE,
+    "official_atss": OFFICIAL_ATSS,
+    "mmdet3_atss": MMDET3_ATSS,
     "mmdet3": MMDET3,
     "huggingface": HUGGINGFACE,
     "torchvision": TORCHVISION,

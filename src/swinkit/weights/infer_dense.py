@@ -1,0 +1,47 @@
+"""Which ATSS or RepPoints v2 a file holds, read off the shapes of its neck and head."""
+
+import re
+from dataclasses import replace
+
+from swinkit.backbones.config import BackboneConfig
+from swinkit.detection.config import DetectorConfig
+from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT
+from swinkit.weights.formats import State
+
+
+def is_dense(ours: State) -> bool:
+    """Whether these tensors, by our names, are a detector's that looks at every point."""
+    return "dense.scores.weight" in ours
+
+
+def infer_dense(ours: State, backbone: BackboneConfig) -> DetectorConfig:
+    """Return the detector of these tensors; what they do not tell is as in the published configurations."""
+    return _atss(ours, backbone)
+
+
+def dense_name(config: DetectorConfig) -> str:
+    """Return how the names of such a detector begin."""
+    return "atss"
+
+
+def _atss(ours: State, backbone: BackboneConfig) -> DetectorConfig:
+    scores = ours["dense.scores.weight"]
+    laterals, outputs = _count(ours, r"neck\.laterals\.(\d+)\."), _count(ours, r"neck\.outputs\.(\d+)\.")
+    levels = _count(ours, r"dense\.factors\.(\d+)")
+    neck = replace(
+        ATSS_NECK,
+        channels=ours["neck.outputs.0.weight"].shape[0],
+        levels=levels,
+        start=len(backbone.out_indices) - laterals,
+        extra="conv" if outputs > laterals else "pool",
+    )
+    convs = _count(ours, r"dense\.class_convs\.(\d+)\.")
+    head = AtssConfig(channels=scores.shape[1] if convs else AtssConfig.channels, convs=convs)
+    return DetectorConfig(
+        backbone=backbone, num_classes=scores.shape[0], neck=neck, head=head, select=DENSE_SELECT
+    )
+
+
+def _count(ours: State, pattern: str) -> int:
+    return len({found[1] for key in ours if (found := re.match(pattern, key))})
