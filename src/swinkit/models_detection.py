@@ -16,9 +16,9 @@ from swinkit.detection.config import (
     cascade_mask_rcnn,
     mask_rcnn,
 )
-from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
-from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT
+from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT, REPPOINTS_NECK
 from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
@@ -32,16 +32,19 @@ HEADS: dict[str, HeadConfig] = {
     "mask_rcnn": mask_rcnn(),
     "faster_rcnn": mask_rcnn(masks=False),
     "atss": AtssConfig(),
+    "reppoints_v2": RepPointsV2Config(),
 }
 """How a detector's name begins -> its head."""
 NECKS: dict[type, NeckConfig] = {
     TwoStageConfig: FpnConfig(),
     AtssConfig: ATSS_NECK,
+    RepPointsV2Config: REPPOINTS_NECK,
 }
 """Kind of head -> its published neck."""
 SELECTS: dict[type, SelectConfig] = {
     TwoStageConfig: SelectConfig(),
     AtssConfig: DENSE_SELECT,
+    RepPointsV2Config: DENSE_SELECT,
 }
 """Kind of head -> how its detections are chosen in the published configuration."""
 

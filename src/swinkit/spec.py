@@ -14,7 +14,7 @@ from swinkit.backbones.config import (
     TimmConfig,
 )
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
-from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.config_dense import AtssConfig, BiFpnConfig, RepPointsV2Config
 from swinkit.errors import InputError
 from swinkit.segmentation.config import SegmenterConfig
 
@@ -119,6 +119,8 @@ _TAGGED = {
     "detector": DetectorConfig,
     "two_stage": TwoStageConfig,
     "atss": AtssConfig,
+    "reppoints_v2": RepPointsV2Config,
+    "bifpn": BiFpnConfig,
     "model": ModelSpec,
 }
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""

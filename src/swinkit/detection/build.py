@@ -5,8 +5,9 @@ from collections.abc import Callable
 from swinkit.backbones import Trunk, build_trunk
 from swinkit.detection.atss import AtssDetector
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
-from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
+from swinkit.detection.reppoints_v2 import RepPointsV2Detector
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec
@@ -14,6 +15,7 @@ from swinkit.spec import ModelSpec
 DETECTORS: dict[type, Callable[..., Detector]] = {
     TwoStageConfig: TwoStageDetector,
     AtssConfig: AtssDetector,
+    RepPointsV2Config: RepPointsV2Detector,
 }
 """Configuration of a head -> detector (backbone, config, spec)."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from swinkit.backbones.config import SwinConfig, TrunkConfig
-from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.config_dense import AtssConfig, BiFpnConfig, RepPointsV2Config
 from swinkit.errors import InputError
 
 
@@ -147,9 +147,9 @@ class TwoStageConfig:
             raise InputError("a two-stage detector needs at least one stage; got none.")
 
 
-NeckConfig = FpnConfig
+NeckConfig = FpnConfig | BiFpnConfig
 """Whatever makes a pyramid; every one has `channels`, `levels` and `start`."""
-HeadConfig = TwoStageConfig | AtssConfig
+HeadConfig = TwoStageConfig | AtssConfig | RepPointsV2Config
 """One a kind of detector."""
 
 

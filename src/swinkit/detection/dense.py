@@ -28,16 +28,27 @@ class ConvGroupNorm(nn.Module):
         groups: of the norm.
         kernel: side of the convolution.
         relu: whether negative values become 0.
+        std: deviation of the convolution's random start; None: as its fan-out asks.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, *, groups: int, kernel: int = 3, relu: bool = True
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        groups: int,
+        kernel: int = 3,
+        relu: bool = True,
+        std: float | None = 0.01,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.GroupNorm(groups, channels)
         self.relu = relu
-        nn.init.normal_(self.conv.weight, std=0.01)
+        if std is None:
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+        else:
+            nn.init.normal_(self.conv.weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swinkit.detection.bifpn import BiFpn
 from swinkit.detection.config import NeckConfig
+from swinkit.detection.config_dense import BiFpnConfig
 from swinkit.errors import InputError
 
 
@@ -64,4 +66,6 @@ def build_neck(config: NeckConfig, channels: Sequence[int]) -> nn.Module:
             f"a neck of {config.levels} levels that starts at map {config.start} cannot read the backbone's "
             f"{len(channels)} maps."
         )
+    if isinstance(config, BiFpnConfig):
+        return BiFpn(read, config)
     return Fpn(read, config.channels, config.levels, start=config.start, convs=config.extra == "conv")

@@ -39,6 +39,13 @@ def pairwise_ios(a_N4: Tensor, b_M4: Tensor) -> Tensor:
     return pairwise_intersection(a_N4, b_M4) / smaller.clamp(min=EPS)
 
 
+def paired_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
+    """Return intersection over union (N,) of box i of `a` with box i of `b`."""
+    sides = (torch.minimum(a_N4[:, 2:], b_N4[:, 2:]) - torch.maximum(a_N4[:, :2], b_N4[:, :2])).clamp(min=0)
+    common = sides[:, 0] * sides[:, 1]
+    return common / (box_areas(a_N4) + box_areas(b_N4) - common).clamp(min=EPS)
+
+
 def generalized_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
     """Return GIoU (N,), from -1 to 1, of box i of `a` with box i of `b`."""
     sides = (torch.minimum(a_N4[:, 2:], b_N4[:, 2:]) - torch.maximum(a_N4[:, :2], b_N4[:, :2])).clamp(min=0)

@@ -8,7 +8,7 @@ from swinkit.detection.config import SelectConfig
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
 
-Head = Literal["mask_rcnn", "cascade_mask_rcnn", "atss"]
+Head = Literal["mask_rcnn", "cascade_mask_rcnn", "atss", "reppoints_v2"]
 """Detectors by name, see `swinkit.models_detection.HEADS`."""
 
 
@@ -19,7 +19,8 @@ class DetectorOptions:
     Attributes:
         name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
             for a Swin Transformer described by the numbers below.
-        head: mask_rcnn, cascade_mask_rcnn, or one that finds boxes only: atss.
+        head: mask_rcnn, cascade_mask_rcnn, or one that finds boxes only: atss or
+            reppoints_v2 (published with --select.iou 0.6).
         masks: whether objects are outlined: auto (if the data have outlines), True or False.
         pretrained: True for the published weights of the backbone; the path of a checkpoint of a classifier,
             a backbone or a detector; False to start from scratch.

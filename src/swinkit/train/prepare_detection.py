@@ -13,7 +13,7 @@ from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTrans
 from swinkit.data.objects import ObjectDataset
 from swinkit.detection.build import build_detector
 from swinkit.detection.config import HeadConfig, TwoStageConfig
-from swinkit.detection.config_dense import AtssConfig
+from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS, create_detector
@@ -169,6 +169,8 @@ def _head(options: DetectorOptions) -> HeadConfig:
     base = HEADS[options.head]
     if isinstance(base, AtssConfig):
         return replace(base, channels=options.channels, scale=options.anchor_scale)
+    if isinstance(base, RepPointsV2Config):
+        return replace(base, channels=options.channels)
     assert isinstance(base, TwoStageConfig)
     assert base.mask is not None
     return replace(

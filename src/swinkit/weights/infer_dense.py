@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from swinkit.backbones.config import BackboneConfig
 from swinkit.detection.config import DetectorConfig
-from swinkit.detection.config_dense import AtssConfig
-from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT
+from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
+from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT, REPPOINTS_NECK
 from swinkit.weights.formats import State
 
 
@@ -17,12 +17,12 @@ def is_dense(ours: State) -> bool:
 
 def infer_dense(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     """Return the detector of these tensors; what they do not tell is as in the published configurations."""
-    return _atss(ours, backbone)
+    return _reppoints(ours, backbone) if "dense.first.weight" in ours else _atss(ours, backbone)
 
 
 def dense_name(config: DetectorConfig) -> str:
     """Return how the names of such a detector begin."""
-    return "atss"
+    return "reppoints_v2" if isinstance(config.head, RepPointsV2Config) else "atss"
 
 
 def _atss(ours: State, backbone: BackboneConfig) -> DetectorConfig:
@@ -40,6 +40,29 @@ def _atss(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     head = AtssConfig(channels=scores.shape[1] if convs else AtssConfig.channels, convs=convs)
     return DetectorConfig(
         backbone=backbone, num_classes=scores.shape[0], neck=neck, head=head, select=DENSE_SELECT
+    )
+
+
+def _reppoints(ours: State, backbone: BackboneConfig) -> DetectorConfig:
+    neck = replace(
+        REPPOINTS_NECK,
+        start=0,
+        channels=ours["neck.blocks.0.up_convs.0.conv.weight"].shape[0],
+        levels=_count(ours, r"neck\.blocks\.0\.up_convs\.(\d+)\.") + 1,
+        repeats=_count(ours, r"neck\.blocks\.(\d+)\."),
+    )
+    head = RepPointsV2Config(
+        channels=ours["dense.first_conv.weight"].shape[0],
+        convs=_count(ours, r"dense\.class_convs\.(\d+)\."),
+        shared_convs=_count(ours, r"dense\.shared_convs\.(\d+)\."),
+        corner_channels=ours["dense.top_left.column.conv.weight"].shape[0],
+    )
+    return DetectorConfig(
+        backbone=backbone,
+        num_classes=ours["dense.scores.weight"].shape[0],
+        neck=neck,
+        head=head,
+        select=DENSE_SELECT,
     )
 
 

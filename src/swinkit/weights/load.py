@@ -20,7 +20,7 @@ from swinkit.weights.resize import adapt_input_channels, resize_bias_table, resi
 _TABLE = "relative_position_bias_table"
 _CLASSIFIERS = re.compile(
     r"(head|decode_head\.classify|auxiliary_head\.classify|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits)|"
-    r"dense\.scores)"
+    r"dense\.(scores|foreground))"
 )
 """Layers with outputs for each class."""
 _MASKS = re.compile(r"roi\.\d+\.mask\..*")

@@ -2,7 +2,12 @@
 
 from swinkit.weights.formats.base import HEADS, Format, State
 from swinkit.weights.formats.detection import MMDET3_CASCADE, MMDET3_RCNN, OFFICIAL_CASCADE, OFFICIAL_RCNN
-from swinkit.weights.formats.detection_dense import MMDET3_ATSS, OFFICIAL_ATSS
+from swinkit.weights.formats.detection_dense import (
+    MMDET3_ATSS,
+    MMDET3_REPPOINTS,
+    OFFICIAL_ATSS,
+    OFFICIAL_REPPOINTS,
+)
 from swinkit.weights.formats.huggingface import HUGGINGFACE
 from swinkit.weights.formats.mmdet import MMDET3
 from swinkit.weights.formats.official import OFFICIAL, OFFICIAL_DENSE, OFFICIAL_MLP
@@ -21,6 +26,8 @@ FORMATS: dict[str, Format] = {
     "mmdet3_cascade": MMDET3_CASCADE,
     "official_atss": OFFICIAL_ATSS,
     "mmdet3_atss": MMDET3_ATSS,
+    "official_reppoints_v2": OFFICIAL_REPPOINTS,
+    "mmdet3_reppoints_v2": MMDET3_REPPOINTS,
     "mmdet3": MMDET3,
     "huggingface": HUGGINGFACE,
     "torchvision": TORCHVISION,
