@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor
 from golden_cases import ROOT, meta_state
 from swinkit.backbones import SwinConfig
 from swinkit.build import build_model
-from swinkit.detection.reppoints_v2 import RepPointsV2Detector
 from swinkit.detection.config import DetectorConfig, SelectConfig
 from swinkit.detection.config_dense import BiFpnConfig, RepPointsV2Config
+from swinkit.detection.foreground import foreground_weights
+from swinkit.detection.reppoints_v2 import RepPointsV2Detector
 from swinkit.detection.structures import Targets
-from swinkit.spec import ModelSpec
+from swinkit.spec import ClassifierConfig, ModelSpec
 from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 
 TOLERANCE = 1e-4
@@ -151,3 +153,61 @@ def test_losses_and_gradients_are_the_published_ones(case) -> None:
     torch.stack([value.sum() for value in losses.values()]).sum().backward()
     norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
     close(norm[None], io["grad_norm"], "gradient norm")
+
+
+@needs_golden
+def test_the_foreground_is_the_published_one(case) -> None:
+    _, io, sizes = case
+    for picture in range(len(sizes)):
+        target = Targets(io[f"gt.{picture}.boxes"], io[f"gt.{picture}.labels"])
+        weights = foreground_weights(target, 5, (20, 28), 8)
+        close(weights, io["gt.semantic_weights"][picture], "weights of the foreground")
+        assert torch.equal(weights > 0, io["gt.semantic_map"][picture] > 0)
+
+
+@needs_golden
+def test_the_case_is_recognised_by_its_keys_alone(case) -> None:
+    """All but the groups of the norms, which the tensors do not tell."""
+    model, _, _ = case
+    found = infer_spec(load_file(GOLDEN / "reppoints-v2" / "weights.safetensors")).config
+    assert isinstance(found, DetectorConfig)
+    assert isinstance(found.neck, BiFpnConfig)
+    assert isinstance(found.head, RepPointsV2Config)
+    assert isinstance(found.backbone, SwinConfig)
+    assert replace(found.neck, groups=8) == model.config.neck
+    assert replace(found.head, groups=8) == model.config.head
+    assert (found.num_classes, found.backbone.out_indices) == (5, (1, 2, 3))
+    assert (found.select.iou, found.select.before_nms) == (0.6, 1000)
+
+
+def test_the_full_size_checkpoint_fits_key_by_key(golden_dir: Path) -> None:
+    state, parameters = meta_state(golden_dir / "keys" / "reppointsv2_swin_tiny_patch4_window7_3x.json")
+    spec = infer_spec(state)
+    assert spec.name == "reppoints_v2_swin_tiny_patch4_window7_224"
+    assert len(spec.class_names) == 80
+    with torch.device("meta"):
+        model = build_model(spec)
+    report = load_weights(model, state, spec=spec)
+    assert report.format == "official_reppoints_v2"
+    assert (report.resized, report.fresh, report.unused) == ([], [], [])
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    for fmt in ("official_reppoints_v2", "mmdet3_reppoints_v2"):
+        theirs = from_swinkit(model.state_dict(), fmt, spec)
+        assert detect_format(theirs) == fmt
+        heads = {key for key in state if key.startswith(("neck.", "bbox_head."))}
+        assert {key for key in theirs if not key.startswith("backbone.")} == heads
+        again = load_weights(model, theirs, spec=spec)
+        assert (again.resized, again.fresh, again.unused) == ([], [], [])
+    back = from_swinkit(model.state_dict(), report.format, spec)
+    learnt = {key for key in state if not key.endswith("relative_position_index")}
+    assert back.keys() == learnt
+    assert all(back[key].shape == state[key].shape for key in learnt)
+
+
+def test_of_the_variant_with_masks_the_backbone_is_read(golden_dir: Path) -> None:
+    state, _ = meta_state(golden_dir / "keys" / "mask_reppointsv2_swin_tiny_patch4_window7_3x.json")
+    spec = infer_spec(state)
+    assert detect_format(state) == "official_dense"
+    assert isinstance(spec.config, ClassifierConfig)
+    assert isinstance(spec.config.backbone, SwinConfig)
+    assert spec.config.backbone.out_indices == (1, 2, 3)

@@ -1,5 +1,6 @@
 """Which ATSS or RepPoints v2 a file holds, read off the shapes of its neck and head."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -8,6 +9,9 @@ from swinkit.detection.config import DetectorConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT, REPPOINTS_NECK
 from swinkit.weights.formats import State
+
+GROUPS = 32
+"""Of the published group norms, which the tensors do not tell; the most of them that divide the channels."""
 
 
 def is_dense(ours: State) -> bool:
@@ -37,25 +41,31 @@ def _atss(ours: State, backbone: BackboneConfig) -> DetectorConfig:
         extra="conv" if outputs > laterals else "pool",
     )
     convs = _count(ours, r"dense\.class_convs\.(\d+)\.")
-    head = AtssConfig(channels=scores.shape[1] if convs else AtssConfig.channels, convs=convs)
+    channels = scores.shape[1] if convs else AtssConfig.channels
+    head = AtssConfig(channels=channels, convs=convs, groups=math.gcd(GROUPS, channels))
     return DetectorConfig(
         backbone=backbone, num_classes=scores.shape[0], neck=neck, head=head, select=DENSE_SELECT
     )
 
 
 def _reppoints(ours: State, backbone: BackboneConfig) -> DetectorConfig:
+    width = ours["neck.blocks.0.up_convs.0.conv.weight"].shape[0]
+    channels = ours["dense.first_conv.weight"].shape[0]
+    corner_channels = ours["dense.top_left.column.conv.weight"].shape[0]
     neck = replace(
         REPPOINTS_NECK,
         start=0,
-        channels=ours["neck.blocks.0.up_convs.0.conv.weight"].shape[0],
+        channels=width,
+        groups=math.gcd(GROUPS, width),
         levels=_count(ours, r"neck\.blocks\.0\.up_convs\.(\d+)\.") + 1,
         repeats=_count(ours, r"neck\.blocks\.(\d+)\."),
     )
     head = RepPointsV2Config(
-        channels=ours["dense.first_conv.weight"].shape[0],
+        channels=channels,
+        groups=math.gcd(GROUPS, channels, corner_channels),
         convs=_count(ours, r"dense\.class_convs\.(\d+)\."),
         shared_convs=_count(ours, r"dense\.shared_convs\.(\d+)\."),
-        corner_channels=ours["dense.top_left.column.conv.weight"].shape[0],
+        corner_channels=corner_channels,
     )
     return DetectorConfig(
         backbone=backbone,
