@@ -8,7 +8,6 @@ import itertools
 
 import torch
 import torch.distributed
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swinkit.detection.config import SelectConfig
@@ -17,6 +16,14 @@ from swinkit.detection.structures import Detections
 
 RARE = -4.59511985013459
 """Logit of the probability 0.01 that every class starts with: most points hold no object."""
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, also for a group of a single value, as the coarsest level of a small picture can have; torch
+    refuses it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ConvGroupNorm(nn.Module):
@@ -43,16 +50,15 @@ class ConvGroupNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
-        self.norm = nn.GroupNorm(groups, channels)
-        self.relu = relu
+        self.norm = GroupNorm(groups, channels)
+        self.act = nn.ReLU() if relu else nn.Identity()
         if std is None:
             nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
         else:
             nn.init.normal_(self.conv.weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
-        return F.relu(x) if self.relu else x
+        return self.act(self.norm(self.conv(x)))
 
 
 def tower(in_channels: int, channels: int, count: int, *, groups: int) -> nn.Sequential:

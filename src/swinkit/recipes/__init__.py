@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from swinkit.recipes import ablations, detection, imagenet, segmentation, small
+from swinkit.recipes import ablations, detection, detectors_dense, imagenet, segmentation, small
 from swinkit.train.config import JobConfig
 
 RECIPES: dict[str, Callable[[], JobConfig]] = {
@@ -38,6 +38,10 @@ RECIPES: dict[str, Callable[[], JobConfig]] = {
     "cascade_mask_rcnn_swin_small_3x": detection.cascade_mask_rcnn_swin_small_3x,
     "cascade_mask_rcnn_swin_base_3x": detection.cascade_mask_rcnn_swin_base_3x,
     "cascade_mask_rcnn_resnet50_3x": detection.cascade_mask_rcnn_resnet50_3x,
+    "atss_swin_tiny_3x": detectors_dense.atss_swin_tiny_3x,
+    "atss_resnet50_3x": detectors_dense.atss_resnet50_3x,
+    "reppoints_v2_swin_tiny_3x": detectors_dense.reppoints_v2_swin_tiny_3x,
+    "reppoints_v2_resnet50_3x": detectors_dense.reppoints_v2_resnet50_3x,
     "upernet_swin_tiny_ade20k": segmentation.upernet_swin_tiny_ade20k,
     "upernet_swin_small_ade20k": segmentation.upernet_swin_small_ade20k,
     "upernet_swin_base_ade20k": segmentation.upernet_swin_base_ade20k,

@@ -25,6 +25,7 @@ _CLASSIFIERS = re.compile(
 """Layers with outputs for each class."""
 _MASKS = re.compile(r"roi\.\d+\.mask\..*")
 """Keys of the mask branch, which a detector may be given or may lose."""
+_NORMS = re.compile(r"backbone\.norms\.\d+\.(weight|bias)")
 _STEM = "patch_embed.proj.weight"
 
 
@@ -126,6 +127,7 @@ def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head
         _drop_layer(layer, weights, target, report, replace_head=replace_head)
     if replace_head:
         _fit_masks(weights, target, report)
+        _drop_unread_norms(weights, target, report)
     head, wanted = weights.get("head.weight"), target.get("head.weight")
     if head is None and replace_head:
         report.fresh += [key for key in target if key.startswith("head.")]
@@ -163,6 +165,13 @@ def _fit_masks(weights: State, target: State, report: LoadReport) -> None:
             del weights[key]
     if wanted and not given:
         report.fresh += [key for key in wanted if key not in report.fresh]
+
+
+def _drop_unread_norms(weights: State, target: State, report: LoadReport) -> None:
+    """Leave out the norms of backbone maps that the model's neck does not read."""
+    for key in [key for key in weights if _NORMS.fullmatch(key) and key not in target]:
+        report.unused.append(key)
+        del weights[key]
 
 
 def _copy_as_is(model: nn.Module, state: State, spec: ModelSpec) -> LoadReport:
