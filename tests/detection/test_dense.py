@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import swinkit
 from swinkit.backbones import SwinConfig
@@ -22,7 +23,7 @@ from swinkit.detection.detector import Detector
 from swinkit.detection.foreground import foreground_loss, foreground_weights
 from swinkit.detection.necks import Fpn, build_neck
 from swinkit.detection.points import PointAssigner, box_of_points, kernel_grid, point_grid
-from swinkit.detection.structures import Targets
+from swinkit.detection.structures import Detections, Targets
 from swinkit.errors import InputError
 from swinkit.ops.boxes import generalized_iou, paired_iou, pairwise_iou
 from swinkit.spec import ModelSpec, from_dict, to_dict
@@ -49,6 +50,11 @@ def tiny(head: HeadConfig, **changes) -> Detector:
     )
     config = DetectorConfig(backbone=trunk, num_classes=3, neck=NECKS[type(head)], head=head, **changes)
     return build_model(ModelSpec(config=config))
+
+
+def _bias(layer: nn.Conv2d) -> torch.Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def squares(*places: tuple[float, float, float]) -> torch.Tensor:
@@ -259,12 +265,18 @@ def test_the_least_score_is_asked_before_centerness() -> None:
     model = tiny(ATSS, select=SelectConfig(score=0.4)).eval()
     assert isinstance(model, AtssDetector)
     with torch.no_grad():
-        model.dense.scores.bias.fill_(0.0)  # every class has about 0.5
-        model.dense.centerness.bias.fill_(-2.0)  # times 0.12
+        nn.init.zeros_(_bias(model.dense.scores))  # every class has about 0.5
+        nn.init.constant_(_bias(model.dense.centerness), -2.0)  # times 0.12
     with torch.inference_mode():
         found = model(torch.randn(1, 3, 64, 64))[0]
     assert len(found) > 10
     assert float(found.scores.max()) < 0.1
+
+
+def test_a_box_inside_out_is_no_finding() -> None:
+    boxes = torch.tensor([[0.0, 0, 5, 5], [5, 0, 0, 5], [5, 5, 5, 9]])
+    found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3, dtype=torch.int64))
+    assert found.in_order().scores.tolist() == pytest.approx([0.9, 0.7])
 
 
 @both
@@ -273,6 +285,7 @@ def test_a_dense_detector_is_plain_data_and_survives_a_checkpoint(head: HeadConf
     assert from_dict(to_dict(model.spec)) == model.spec
     save(model, tmp_path / "model.safetensors")
     again = swinkit.load(tmp_path / "model.safetensors").eval()
+    assert isinstance(again, Detector)
     assert again.spec.config == model.spec.config
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():

@@ -68,6 +68,10 @@ class Detections:
         """Return the same with other boxes."""
         return replace(self, boxes=boxes)
 
+    def in_order(self) -> "Detections":
+        """Return those whose second corner is not before the first; boxes made of points can be otherwise."""
+        return self.pick((self.boxes[:, 2:] >= self.boxes[:, :2]).all(dim=1))
+
     def cpu(self) -> "Detections":
         """Return the same in main memory."""
         masks = None if self.masks is None else self.masks.cpu()

@@ -85,7 +85,7 @@ class PictureDetector:
         for result, (view, size) in zip(results, items, strict=True):
             across, down = size[1] / view.size[1], size[0] / view.size[0]
             factor = result.boxes.new_tensor([across, down, across, down])
-            found.append(result.moved(result.boxes * factor).cpu())
+            found.append(result.moved(result.boxes * factor).in_order().cpu())
         return found
 
     @torch.inference_mode()
@@ -93,7 +93,7 @@ class PictureDetector:
         weight = next(self.model.parameters())
         moved = [View(view.image.to(weight.device, weight.dtype), view.size, view.mirrored) for view in views]
         allowed = None if self._allowed is None else self._allowed.to(weight.device)
-        return detect_views(self.model, moved, size, self.select, allowed).cpu()
+        return detect_views(self.model, moved, size, self.select, allowed).in_order().cpu()
 
     def _tiled(self, picture: Image.Image) -> Detections:
         tile = self.view.tile

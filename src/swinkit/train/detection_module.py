@@ -72,7 +72,7 @@ class DetectionModule(TaskModule):
                 continue
             across, down = item.original[1] / item.size[1], item.original[0] / item.size[0]
             factor = found.boxes.new_tensor([across, down, across, down])
-            moved = found.moved(found.boxes * factor).cpu()
+            moved = found.moved(found.boxes * factor).in_order().cpu()
             select = self.detector.config.select
             self.rows += to_coco(moved, item.number, item.original, self.val.category_ids, select.mask)
 
