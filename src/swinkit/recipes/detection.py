@@ -46,6 +46,7 @@ def nuclei() -> DetectConfig:
             num_heads=(1, 2, 4, 8),
             window_size=7,
             drop_path_rate=0.05,
+            init="xavier",
             channels=64,
             fc_channels=256,
             anchor_scale=6.0,
@@ -55,9 +56,9 @@ def nuclei() -> DetectConfig:
         data=ObjectDataConfig(batch_size=4),
         augment=ObjectAugmentConfig(ratio=(1.2, 2.8), size=(256, 256), vflip=0.5, color_jitter=0.2),
         select=SelectConfig(most=400, before_nms=2000, proposals=1500),
-        optimizer=OptimizerConfig(lr=6e-4, weight_decay=0.05, clip_norm=1.0),
-        schedule=ScheduleConfig(epochs=24, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
-        trainer=TrainerConfig(validate_every=12, log_every=20),
+        optimizer=OptimizerConfig(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
+        schedule=ScheduleConfig(epochs=18, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
+        trainer=TrainerConfig(validate_every=9, log_every=20),
     )
 
 
@@ -76,6 +77,7 @@ def bccd() -> DetectConfig:
             num_heads=(1, 2, 4, 8),
             window_size=7,
             drop_path_rate=0.05,
+            init="xavier",
             channels=64,
             fc_channels=256,
             samples=128,
@@ -92,7 +94,7 @@ def bccd() -> DetectConfig:
             vflip=0.5,
             color_jitter=0.2,
         ),
-        optimizer=OptimizerConfig(lr=6e-4, weight_decay=0.05, clip_norm=1.0),
+        optimizer=OptimizerConfig(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
         schedule=ScheduleConfig(epochs=40, warmup_epochs=2, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
         trainer=TrainerConfig(validate_every=10, log_every=20),
     )
