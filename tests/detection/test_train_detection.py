@@ -282,6 +282,10 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert (recipe.schedule.epochs, recipe.schedule.drops) in ((36, (27, 33)), (12, (8, 11)))
     assert recipe.augment.short_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     assert (recipe.augment.long_side, recipe.augment.crop_range) == (1333, (384, 600))
+    assert recipe.optimizer.no_decay == "layer_norms"
     assert recipe.trainer.sync_batchnorm
+    depth = {"cascade_mask_rcnn_swin_tiny_1x": 0.0, "mask_rcnn_swin_tiny_1x": 0.1}
+    depth |= {"cascade_mask_rcnn_swin_base_3x": 0.3, "cascade_mask_rcnn_resnet50_3x": None}
+    assert recipe.model.drop_path_rate == depth.get(name, 0.2)
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there

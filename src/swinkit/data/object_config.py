@@ -55,7 +55,7 @@ class ObjectAugmentConfig:
         short_sides: a picture is resized to one of these short sides, in pixels, drawn at random,
         long_side: but its long side stays at most this.
         crop_probability: share of pictures of which a part is taken first:
-        crop_sides: resized to one of these short sides,
+        crop_sides: resized to one of these short sides, the long side limited as above,
         crop_range: a part of (smallest, largest) pixels a side is cut out, and then resized as above.
         ratio: instead of all that, the picture is resized by a factor from (smallest, largest) and cut, or
             padded, to `size`. None: as above.

@@ -165,7 +165,7 @@ class ObjectTrainTransform:
             return _cut(original, whole, size), size
         part, cut = original, (0.0, 0.0, float(width), float(height))
         if _chance(augment.crop_probability):
-            factor = fit_factor(original, _pick(augment.crop_sides), 10**9)
+            factor = fit_factor(original, _pick(augment.crop_sides), augment.long_side)
             whole = (round(height * factor), round(width * factor))
             low, high = augment.crop_range
             part = tuple(int(torch.randint(min(side, low), min(side, high) + 1, ())) for side in whole)
