@@ -46,8 +46,8 @@ def parameter_groups(
     """Split the trainable parameters by weight decay and depth.
 
     Weight decay is 0 for absolute_pos_embed and relative_position_bias_table, and for biases and other 1-d
-    parameters (A2.1), or for layer norms alone (`config.no_decay`). With layer decay g, layer k of L (see `layer_id`; the head is L) has learning rate
-    lr * g ** (L - k).
+    parameters (A2.1), or for layer norms alone (`config.no_decay`). With layer decay g, layer k of L (see
+    `layer_id`; the head is L) has learning rate lr * g ** (L - k).
 
     Returns:
         Optimiser groups, first layer first, each {"params", "lr", "weight_decay", "names", "layer"}.
