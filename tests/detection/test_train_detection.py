@@ -258,6 +258,24 @@ def test_a_damaged_training_picture_is_named(object_folder, tmp_path: Path) -> N
     assert train(skipping).steps == 3
 
 
+def test_a_damaged_validation_picture_is_left_out_of_the_score(object_folder, tmp_path: Path) -> None:
+    data = object_folder()
+    (data / "val" / "2.png").write_bytes(b"\x89PNG but no more")
+    settings = ObjectDataConfig(path=data, batch_size=2, workers=0, bad="skip")
+    one = ScheduleConfig(epochs=1, warmup_epochs=0, kind="constant")
+    run = tmp_path / "run"
+    result = train(dataclasses.replace(job(data, run), data=settings, schedule=one))
+    words = ["eval", str(run), "--data", str(data), "--split", "val"]
+    assert main(words) == 2
+    assert main([*words, "--skip-bad-pictures", "--out", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["boxes"]["pictures"] == 5
+    for kind, name in (("boxes", "box_ap50"), ("masks", "mask_ap50")):
+        assert result.scores[name] == pytest.approx(100 * report[kind]["AP50"], abs=1e-6)
+    rows = json.loads((tmp_path / "report" / "detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {0, 1, 3, 4, 5}
+
+
 RECIPES_HERE = [name for name, make in RECIPES.items() if isinstance(make(), DetectConfig)]
 
 

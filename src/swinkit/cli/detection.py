@@ -41,11 +41,17 @@ def evaluate(args: "eval_command.Args", model: "TwoStageDetector", device: Any) 
     select = _select(args, model.config.select)
     most = args.max_detections or (1, 10, max(100, select.most))
     detector = PictureDetector(model, select=select, view=_view(args))
+    skipped: list[InputError] = []
     with progress() as bar:
         task = bar.add_task(f"evaluating on {split}", total=len(data))
         report, rows = evaluate_detector(
-            detector, data, max_detections=most, on_picture=lambda: bar.advance(task)
+            detector,
+            data,
+            max_detections=most,
+            on_picture=lambda: bar.advance(task),
+            on_bad=skipped.append if args.skip_bad_pictures else None,
         )
+    report_skipped(skipped, len(data))
     _print(report, args.model, split)
     if args.out is not None:
         _write_report(report, rows, args, split)

@@ -1,6 +1,7 @@
 """Pictures with objects: boxes, classes and outlines, whatever files they came from."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,8 +216,8 @@ def clean_box(
         name: what the box is called in errors.
         problems: where to report.
     """
-    if len(box) != 4 or not all(np.isfinite(value) for value in box):
-        problems.add(f"{name} has the box {list(box)}, not four numbers x, y, width, height", "correct it")
+    if not is_box(box):
+        problems.add(f"{name} has the box {box!r}, not four numbers x, y, width, height", "correct it")
         return None
     x, y, width, height = (float(value) for value in box)
     if width <= 0 or height <= 0:
@@ -232,6 +233,15 @@ def clean_box(
         )
         return None
     return x1, y1, x2, y2
+
+
+def is_box(box: Any) -> bool:
+    """Whether this is a list of four finite numbers."""
+    return (
+        isinstance(box, (list, tuple))
+        and len(box) == 4
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in box)
+    )
 
 
 def make_record(

@@ -50,7 +50,7 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     group = config.data.batch_size if config.data.group_by_shape and config.augment.ratio is None else None
     data = JobData(
         TransformedObjects(train_set, train_transform, seed, skip_bad=skip, group=group),
-        TransformedObjects(val_set, val_transform, seed) if val_set is not None else None,
+        TransformedObjects(val_set, val_transform, seed, skip_bad=skip) if val_set is not None else None,
         config,
         val_batch_size=1,  # a picture then gives the same whatever comes beside it
     )
@@ -136,6 +136,8 @@ def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset |
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         lines.append(f"{listed} never occur in the training pictures, so the model cannot learn them.")
+    if val is not None and not summary(val)["objects"]:
+        lines.append("the validation pictures have no object, so every score will be 0.")
     most = config.select.most
     crowded = sum(len(record) > most for record in val.records) if val is not None else 0
     if crowded:
