@@ -74,7 +74,7 @@ def coco(tmp_path: Path) -> Make:
 
 
 def read(root: Path, **settings: Any) -> ObjectDataset:
-    return open_objects(ObjectDataConfig(path=root, **settings), "train")
+    return open_objects(ObjectDataConfig(path=root, **{"val_fraction": 0, **settings}), "train")
 
 
 def test_coco_ids_need_not_be_consecutive(coco: Make) -> None:
@@ -237,9 +237,15 @@ def test_ids_given_twice_are_named(coco: Make) -> None:
 
 def test_parts_and_shares(coco: Make) -> None:
     root = coco()
-    config = ObjectDataConfig(path=root)
+    config = ObjectDataConfig(path=root, val_fraction=0.34)
     assert has_part(config, "train")
+    assert has_part(config, "val"), "a share of the training part, where there is no part for it"
+    assert (len(open_objects(config, "train")), len(open_objects(config, "val"))) == (2, 1)
+    with pytest.raises(InputError, match="has no test part; it has train"):
+        open_objects(config, "test")
+    config = ObjectDataConfig(path=root, val_fraction=0)
     assert not has_part(config, "val")
+    assert len(open_objects(config, "train")) == 3
     with pytest.raises(InputError, match="has no val part; it has train"):
         open_objects(config, "val")
     single = ObjectDataConfig(
@@ -291,6 +297,19 @@ def test_a_wrong_yolo_line_is_named_or_left_out(line: str, words: str, tmp_path:
     with pytest.raises(InputError, match=words):
         read(root)
     assert sum(len(record) for record in read(root, bad="skip").records) == 1
+
+
+def test_a_yolo_description_stands_for_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give the folder it describes"):
+        read(yolo(tmp_path) / "data.yaml")
+
+
+def test_a_folder_called_test_is_not_a_test_part(coco: Make, tmp_path: Path) -> None:
+    root = coco()
+    whole = tmp_path / "test"
+    (root / "train").rename(whole)
+    (root / "annotations" / "instances_train.json").rename(whole / "cells.json")
+    assert len(open_objects(ObjectDataConfig(path=whole), "all")) == 3
 
 
 def test_yolo_without_names_is_named(tmp_path: Path) -> None:
@@ -364,6 +383,7 @@ def test_data_that_are_nothing_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             ObjectDataConfig(**bad)
     worst: list[dict[str, Any]] = [{"hflip": 2.0}, {"ratio": (2.0, 1.0)}, {"short_sides": ()}]
+    worst += [{"long_side": 0}, {"size": (0, 64)}, {"color_jitter": -1.0}]
     for worse in worst:
         with pytest.raises(InputError):
             ObjectAugmentConfig(**worse)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -245,6 +246,26 @@ def test_data_that_do_not_fit_are_named(object_folder, tmp_path: Path) -> None:
     (data / "annotations" / "instances_train.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="have no object"):
         open_object_data(job(data, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet50", "swin_nothing"])
+def test_numbers_of_ones_own_need_a_swin(name: str, object_folder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fit a Swin variant or custom"):
+        train(job(object_folder(), tmp_path / "run", model=dataclasses.replace(TINY, name=name)))
+
+
+def test_numbers_that_make_no_detector_are_refused() -> None:
+    models: list[dict[str, Any]] = [{"channels": 0}, {"fc_channels": 0}, {"samples": 0}, {"short_side": 0}]
+    models += [{"anchor_scale": 0.0}, {"scale": -1.0}]
+    for bad in models:
+        with pytest.raises(InputError, match=next(iter(bad))):
+            DetectorOptions(**bad)
+    chosen: list[dict[str, Any]] = [{"iou": 2.0}, {"sigma": 0.0}, {"before_nms": 0}, {"proposals": 0}]
+    for bad in chosen:
+        with pytest.raises(InputError, match=next(iter(bad))):
+            SelectConfig(**bad)
+    with pytest.raises(InputError, match="unknown head 'other'"):
+        swinkit.create_detector("swin_tiny_patch4_window7_224", head="other")
 
 
 def test_a_damaged_training_picture_is_named(object_folder, tmp_path: Path) -> None:

@@ -271,19 +271,13 @@ def _open(args: "eval_command.Args") -> "tuple[str, ObjectDataset]":
     if args.split is not None:
         return args.split, open_objects(config, args.split)
     names: tuple[Split, ...] = ("test", "val")
-    parts: list[Split] = [
-        part for part in names if config.path and config.path.is_dir() and has_part(config, part)
-    ]
     # A share that training held out is measured when the data are those of the run folder.
-    split: Split = parts[0] if parts and (args.data is None or _has_parts(config)) else "all"
-    return split, open_objects(config, split)
-
-
-def _has_parts(config: "ObjectDataConfig") -> bool:
-    from swinkit.data.object_layout import has_part
-
-    names: tuple[Split, ...] = ("train", "val", "test")
-    return any(has_part(replace(config, val_fraction=0.0), part) for part in names)
+    looked = config if args.data is None else replace(config, val_fraction=0.0)
+    parts: list[Split] = [
+        part for part in names if config.path and config.path.is_dir() and has_part(looked, part)
+    ]
+    split: Split = parts[0] if parts else "all"
+    return split, open_objects(looked, split)
 
 
 def _data_config(args: "eval_command.Args") -> "ObjectDataConfig":

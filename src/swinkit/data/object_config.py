@@ -82,6 +82,12 @@ class ObjectAugmentConfig:
                 raise InputError(f"{name} must be from 0 to 1; got {getattr(self, name)}.")
         if not self.short_sides or not self.crop_sides or min(*self.short_sides, *self.crop_sides) < 1:
             raise InputError("short_sides and crop_sides need at least one size of 1 pixel or more.")
+        if self.long_side < 1 or min(self.size) < 1:
+            raise InputError(
+                f"long_side and size must be 1 pixel or more; got {self.long_side} and {self.size}."
+            )
+        if self.color_jitter < 0:
+            raise InputError(f"color_jitter must be 0 or more; got {self.color_jitter}.")
         for name, pair in (("crop_range", self.crop_range), ("ratio", self.ratio or (1, 1))):
             if not 0 < pair[0] <= pair[1]:
                 raise InputError(f"{name} must be two numbers, 0 < low <= high; got {pair}.")

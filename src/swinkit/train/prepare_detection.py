@@ -91,7 +91,12 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
     }
     source: Any = options.name
     if own or options.name == "custom":
-        source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
+        base = SwinConfig() if options.name == "custom" else VARIANTS.get(options.name)
+        if base is None:
+            raise InputError(
+                f"numbers of your own ({', '.join(own)}) fit a Swin variant or custom; got {options.name!r}."
+            )
+        source = replace(base, **own, out_indices=(0,))
     return create_detector(
         source,
         head=_head(options),
