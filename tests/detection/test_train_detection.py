@@ -172,11 +172,7 @@ def test_eval_scores_a_run_and_anyone_s_detections(run: Path, capsys, tmp_path: 
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["boxes"]["pictures"] == 6
     truth = run.parent / "shapes" / "annotations" / "instances_val.json"
-    # The reports' detections number the pictures from 0; the annotations here from 100.
-    rows = json.loads((tmp_path / "report" / "detections.json").read_text())
-    rows = [{**row, "image_id": row["image_id"] + 100} for row in rows]
-    (tmp_path / "theirs.json").write_text(json.dumps(rows))
-    words = ["--detections", str(tmp_path / "theirs.json"), "--data", str(truth)]
+    words = ["--detections", str(tmp_path / "report" / "detections.json"), "--data", str(truth)]
     assert main(["eval", "theirs", *words, "--out", str(tmp_path / "again")]) == 0
     again = json.loads((tmp_path / "again" / "report.json").read_text())
     assert again["boxes"]["AP"] == pytest.approx(report["boxes"]["AP"], abs=1e-9)
@@ -294,7 +290,7 @@ def test_a_damaged_validation_picture_is_left_out_of_the_score(object_folder, tm
     for kind, name in (("boxes", "box_ap50"), ("masks", "mask_ap50")):
         assert result.scores[name] == pytest.approx(100 * report[kind]["AP50"], abs=1e-6)
     rows = json.loads((tmp_path / "report" / "detections.json").read_text())
-    assert {row["image_id"] for row in rows} == {0, 1, 3, 4, 5}
+    assert {row["image_id"] for row in rows} == {100, 101, 103, 104, 105}
 
 
 RECIPES_HERE = [name for name, make in RECIPES.items() if isinstance(make(), DetectConfig)]

@@ -54,23 +54,22 @@ def evaluate(args: "eval_command.Args", model: "TwoStageDetector", device: Any) 
     report_skipped(skipped, len(data))
     _print(report, args.model, split)
     if args.out is not None:
+        rows = [{**row, "image_id": data.records[row["image_id"]].id} for row in rows]
         _write_report(report, rows, args, split)
     return 0
 
 
 def evaluate_file(args: "eval_command.Args") -> int:
     """Score a COCO result file of any program against a COCO annotation file."""
-    from swinkit.data.coco import LISTS, load_json
+    from swinkit.data.coco import read_truth
     from swinkit.evaluate.coco_ap import check_detections, coco_ap, read_detections
     from swinkit.evaluate.detection import DetectionReport
 
     assert args.detections is not None
     if args.data is None or not args.data.is_file():
         raise InputError("--detections needs the COCO annotation file it belongs to: add --data FILE.json.")
-    truth, rows = load_json(args.data), read_detections(args.detections)
-    if not isinstance(truth, dict) or any(not isinstance(truth.get(name), list) for name in LISTS):
-        raise InputError(f"{args.data} is not a COCO file: it needs the lists {', '.join(LISTS)}.")
-    check_detections(rows, truth, str(args.detections))
+    truth = read_truth(args.data)
+    rows = check_detections(read_detections(args.detections), truth, str(args.detections))
     most = args.max_detections or (1, 10, 100)
     boxed = all("bbox" in row for row in rows)
     outlined = bool(rows) and all("segmentation" in row for row in rows)
@@ -124,11 +123,12 @@ def predict(
             if to_file
             else args.out / f"predictions.{args.format or 'json'}".replace("table", "json")
         )
-        with atomic_path(target) as temporary:
-            temporary.write_text(text(lines, predictor.names), encoding="utf-8")
+        with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(text(lines, predictor.names))
         stderr().print(f"wrote {target}")
     if args.format in ("json", "csv") and args.out is None:
-        print(text(lines, predictor.names), end="")
+        for piece in text(lines, predictor.names):
+            print(piece, end="")
     else:
         _print_found(lines)
     report_skipped(skipped, len(left))
@@ -191,16 +191,31 @@ class _Lines:
                 yield line.rstrip("\n")
 
 
-def _coco_text(rows: _Lines, names: Sequence[str]) -> str:
-    """A COCO data set of what was found, with scores; pictures are numbered from 1, categories too."""
-    images, annotations = [], []
+def _coco_text(rows: _Lines, names: Sequence[str]) -> Iterator[str]:
+    """A COCO data set of what was found, with scores, in pieces; pictures and categories count from 1."""
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    yield f'{{"categories": {json.dumps(categories, ensure_ascii=False)}'
+    for key, entries in (("images", _coco_images(rows)), ("annotations", _coco_annotations(rows))):
+        yield f', "{key}": ['
+        for number, entry in enumerate(entries):
+            yield (", " if number else "") + json.dumps(entry, ensure_ascii=False)
+        yield "]"
+    yield "}\n"
+
+
+def _coco_images(rows: _Lines) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
-        size = {"height": row["height"], "width": row["width"]}
-        images.append({"id": number, "file_name": row["path"], **size})
+        yield {"id": number, "file_name": row["path"], "height": row["height"], "width": row["width"]}
+
+
+def _coco_annotations(rows: _Lines) -> Iterator[dict[str, Any]]:
+    count = 0
+    for number, row in enumerate(rows, start=1):
         for item in row["objects"]:
+            count += 1
             x1, y1, x2, y2 = item["box"]
             annotation = {
-                "id": len(annotations) + 1,
+                "id": count,
                 "image_id": number,
                 "category_id": item["class"] + 1,
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -208,13 +223,10 @@ def _coco_text(rows: _Lines, names: Sequence[str]) -> str:
                 "iscrowd": 0,
                 "score": item["score"],
             }
-            annotations.append({**annotation, "segmentation": item["mask"]} if "mask" in item else annotation)
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-    body = {"images": images, "annotations": annotations, "categories": categories}
-    return json.dumps(body, ensure_ascii=False) + "\n"
+            yield {**annotation, "segmentation": item["mask"]} if "mask" in item else annotation
 
 
-def _csv_text(rows: _Lines, names: Sequence[str]) -> str:
+def _csv_text(rows: _Lines, names: Sequence[str]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("path", "class", "name", "score", "x1", "y1", "x2", "y2"))
@@ -222,7 +234,10 @@ def _csv_text(rows: _Lines, names: Sequence[str]) -> str:
         for item in row["objects"]:
             corners = [f"{value:.2f}" for value in item["box"]]
             writer.writerow((row["path"], item["class"], item["name"], f"{item['score']:.6f}", *corners))
-    return buffer.getvalue()
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
 
 
 def _print_found(rows: _Lines) -> None:

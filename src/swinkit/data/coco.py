@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from swinkit.data.objects import ObjectDataset, ObjectRecord, Problems, clean_box, make_record
+from swinkit.data.objects import ObjectDataset, ObjectRecord, Problems, clean_box, is_box, make_record
 from swinkit.data.outlines import outline_fault
 from swinkit.errors import InputError
 
@@ -25,20 +25,7 @@ def read_coco(path: Path, pictures: Path | list[Path], problems: Problems) -> Ob
         InputError: not JSON, lists missing, ids given twice; or, as `problems` says, an annotation of an
             unknown picture or category, a wrong box or outline, a missing picture.
     """
-    data = load_json(path)
-    if not isinstance(data, dict) or any(not isinstance(data.get(name), list) for name in LISTS):
-        raise InputError(f"{path} is not a COCO file: it needs the lists {', '.join(LISTS)}.")
-    classes = sorted((entry["id"], entry["name"]) for entry in _checked(data, "categories", path))
-    images = {entry["id"]: entry for entry in _checked(data, "images", path)}
-    for what, ids in (("category", [number for number, _ in classes]), ("image", list(images))):
-        count = len(data["categories" if what == "category" else "images"])
-        if len(set(ids)) < count:
-            raise InputError(f"{path} gives an {what} id twice: ids must differ.".replace("an cat", "a cat"))
-    if not classes:
-        raise InputError(f"{path} has no categories: there is nothing to detect.")
-    twice = [name for name, count in Counter(name for _, name in classes).items() if count > 1]
-    if twice:
-        raise InputError(f"{path} has more than one category {twice[0]!r}: names must differ.")
+    data, classes, images = _load(path)
     labels = {number: label for label, (number, _) in enumerate(classes)}
     rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for annotation in data["annotations"]:
@@ -53,6 +40,55 @@ def read_coco(path: Path, pictures: Path | list[Path], problems: Problems) -> Ob
         records=tuple(record for record in records if record is not None),
         problems=problems.close(),
     )
+
+
+def read_truth(path: Path) -> dict[str, Any]:
+    """Read a COCO file to score detections against, without its pictures; areas that lack are the boxes'.
+
+    Raises:
+        InputError: not a COCO file, or an annotation of an unknown picture or category, or with no box or an
+            outline that cannot be drawn.
+    """
+    data, classes, images = _load(path)
+    labels = {number: label for label, (number, _) in enumerate(classes)}
+    annotations = []
+    for number, annotation in enumerate(data["annotations"], start=1):
+        stray = _stray(annotation, images, labels, path)
+        if stray is not None:
+            raise InputError(f"{stray[0]}: {stray[1]}.")
+        image, box, segment = (
+            images[annotation["image_id"]],
+            annotation["bbox"],
+            annotation.get("segmentation"),
+        )
+        size = (int(image["height"]), int(image["width"]))
+        fault = outline_fault(segment, size) if segment else None
+        if not is_box(box):
+            fault = f"the box {box!r}, not four numbers x, y, width, height"
+        if fault is not None:
+            raise InputError(f"annotation {annotation.get('id', '?')} of {path} has {fault}.")
+        known = {"area": box[2] * box[3], "iscrowd": 0, **annotation}
+        annotations.append({**known, "id": number})
+    return {**data, "annotations": annotations}
+
+
+def _load(path: Path) -> tuple[dict[str, Any], list[tuple[int, str]], dict[Any, dict[str, Any]]]:
+    """The content, the categories (id, name) in order, and the images by their id."""
+    data = load_json(path)
+    if not isinstance(data, dict) or any(not isinstance(data.get(name), list) for name in LISTS):
+        raise InputError(f"{path} is not a COCO file: it needs the lists {', '.join(LISTS)}.")
+    classes = sorted((entry["id"], entry["name"]) for entry in _checked(data, "categories", path))
+    images = {entry["id"]: entry for entry in _checked(data, "images", path)}
+    for what, ids in (("category", [number for number, _ in classes]), ("image", list(images))):
+        count = len(data["categories" if what == "category" else "images"])
+        if len(set(ids)) < count:
+            raise InputError(f"{path} gives an {what} id twice: ids must differ.".replace("an cat", "a cat"))
+    if not classes:
+        raise InputError(f"{path} has no categories: there is nothing to detect.")
+    twice = [name for name, count in Counter(name for _, name in classes).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has more than one category {twice[0]!r}: names must differ.")
+    return data, classes, images
 
 
 def load_json(path: Path) -> Any:

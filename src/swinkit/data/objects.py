@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,15 @@ class ObjectDataset:
         """Return only these pictures."""
         records = tuple(self.records[index] for index in indices)
         return ObjectDataset(self.classes, self.category_ids, records, self.problems)
+
+    def ordered(self, classes: tuple[str, ...]) -> "ObjectDataset":
+        """Return the same with the classes, and the labels accordingly, in this order."""
+        if classes == self.classes:
+            return self
+        place = np.array([classes.index(name) for name in self.classes])
+        records = tuple(replace(record, labels=place[record.labels]) for record in self.records)
+        numbers = tuple(self.category_ids[self.classes.index(name)] for name in classes)
+        return ObjectDataset(classes, numbers, records, self.problems)
 
     def to_coco(self) -> dict[str, Any]:
         """Return everything as a COCO data set; pictures are numbered from 0 in their order here."""

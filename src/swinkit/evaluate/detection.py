@@ -48,7 +48,7 @@ def evaluate_detector(
 
     Args:
         detector: the model and how it looks.
-        dataset: the pictures; labels in the model's order, see `labels_for`.
+        dataset: the pictures; their classes may be in another order than the model's.
         max_detections: best detections a picture that count.
         on_picture: called after each picture.
         on_bad: called with the error of a picture that cannot be read, which is then not scored; None: the
@@ -57,7 +57,7 @@ def evaluate_detector(
     Raises:
         InputError: a picture cannot be read, or the classes are not the model's.
     """
-    match_classes(dataset, detector.model.spec.class_names, detector.model.config.num_classes)
+    dataset = match_classes(dataset, detector.model.spec.class_names, detector.model.config.num_classes)
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
     seen: list[int] = []
@@ -159,21 +159,31 @@ def mask_codes(found: Detections, size: tuple[int, int], threshold: float) -> li
     return codes
 
 
-def match_classes(dataset: ObjectDataset, names: Sequence[str], count: int) -> None:
-    """Raise InputError unless the data's classes are the model's, in its order."""
-    if names and tuple(names) != dataset.classes:
+def match_classes(dataset: ObjectDataset, names: Sequence[str], count: int) -> ObjectDataset:
+    """Return the data with their classes in the model's order.
+
+    Args:
+        dataset: the pictures.
+        names: the model's classes; none when it does not know them.
+        count: how many it has.
+
+    Raises:
+        InputError: the data's classes are not the model's.
+    """
+    if names and set(names) == set(dataset.classes) and len(names) == len(dataset.classes):
+        return dataset.ordered(tuple(names))
+    if names:
         missing = [name for name in dataset.classes if name not in names]
         more = [name for name in names if name not in dataset.classes]
         what = f"the data have {missing[0]!r}, which the model does not know" if missing else ""
-        what = what or (
-            f"the model knows {more[0]!r}, which the data do not have" if more else "another order"
-        )
+        what = what or f"the model knows {more[0]!r}, which the data do not have"
         raise InputError(
             f"the data's {len(dataset.classes)} classes are not the model's {len(names)}: {what}; give data "
             "with the categories the model was trained on."
         )
-    if not names and count != len(dataset.classes):
+    if count != len(dataset.classes):
         raise InputError(
             f"the data have {len(dataset.classes)} classes and the model {count}: give data with the "
             "categories the model was trained on."
         )
+    return dataset
