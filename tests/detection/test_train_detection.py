@@ -174,6 +174,9 @@ def test_eval_scores_a_run_and_anyone_s_detections(run: Path, capsys, tmp_path: 
     truth = run.parent / "shapes" / "annotations" / "instances_val.json"
     words = ["--detections", str(tmp_path / "report" / "detections.json"), "--data", str(truth)]
     assert main(["eval", "theirs", *words, "--out", str(tmp_path / "again")]) == 0
+    few = ["--most", "1", "--tile", "48", "--overlap", "0.5", "--out", str(tmp_path / "few")]
+    assert main(["eval", str(run), *few, "--split", "val", "--score", "0.9999"]) == 0
+    assert json.loads((tmp_path / "few" / "report.json").read_text())["boxes"]["detections"] == 0
     again = json.loads((tmp_path / "again" / "report.json").read_text())
     assert again["boxes"]["AP"] == pytest.approx(report["boxes"]["AP"], abs=1e-9)
     assert again["masks"]["AP"] == pytest.approx(report["masks"]["AP"], abs=1e-6)

@@ -259,9 +259,9 @@ def _select(args: Any, select: "SelectConfig") -> "SelectConfig":
     """How detections are chosen, with what the command line changes."""
     if args.soft_nms:
         select = replace(select, nms="soft")
-    if getattr(args, "score", None) is not None:
+    if args.score is not None:
         select = replace(select, score=args.score)
-    if getattr(args, "most", None) is not None:
+    if args.most is not None:
         select = replace(select, most=args.most)
     return select
 
@@ -273,7 +273,7 @@ def _view(args: Any) -> "ViewConfig":
         scales=args.scales or (1.0,),
         flip=args.flip,
         tile=args.tile,
-        overlap=getattr(args, "overlap", 0.2),
+        overlap=args.overlap,
         classes=getattr(args, "only", ()),
     )
 
