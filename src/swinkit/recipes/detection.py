@@ -133,10 +133,11 @@ def mask_rcnn_swin_small_3x() -> DetectConfig:
 def cascade_mask_rcnn_swin_tiny_1x() -> DetectConfig:
     """COCO, Cascade Mask R-CNN on Swin-T, 12 epochs.
 
-    Paper: not in the paper, which trains 36. Measured here: not measured. Hardware: 8 GPUs of 2 pictures.
+    Published code: box AP 48.1, mask AP 41.7, without stochastic depth. Measured here: not measured.
+    Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train cascade_mask_rcnn_swin_tiny_1x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.1, epochs=12)
+    return _coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.0, epochs=12)
 
 
 def cascade_mask_rcnn_swin_tiny_3x() -> DetectConfig:
@@ -187,8 +188,8 @@ def _coco(
     epochs: int = 36,
 ) -> DetectConfig:
     """A2.2: AdamW 1e-4, decay 0.05, 16 pictures a step, a tenth after epochs 27 and 33 (of 36) or 8 and 11
-    (of 12), 500 steps of warm-up. Pictures without objects are not trained on. Unlike the published code,
-    biases of the heads have no weight decay."""
+    (of 12), 500 steps of warm-up. Pictures without objects are not trained on. As in the published code,
+    biases and batch norms have weight decay, layer norms and position tables none."""
     pretrained = True if name.startswith("timm/") else f"{name}.ms_in1k"
     return DetectConfig(
         model=DetectorOptions(
@@ -196,7 +197,9 @@ def _coco(
         ),
         data=ObjectDataConfig(kind="coco", batch_size=2, keep_empty=False, bad="skip"),
         augment=ObjectAugmentConfig(),
-        optimizer=OptimizerConfig(lr=1e-4, lr_base_batch=16, weight_decay=0.05, clip_norm=None),
+        optimizer=OptimizerConfig(
+            lr=1e-4, lr_base_batch=16, weight_decay=0.05, no_decay="layer_norms", clip_norm=None
+        ),
         schedule=ScheduleConfig(
             epochs=epochs,
             warmup_epochs=0,

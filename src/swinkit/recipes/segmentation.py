@@ -125,7 +125,7 @@ def _ade20k(name: str, *, pretrained: bool | str = True, crop: int = 512) -> Seg
         inference=InferenceConfig(
             crop=(crop, crop), stride=(crop * 2 // 3, crop * 2 // 3), short_side=crop, long_side=4 * crop
         ),
-        optimizer=OptimizerConfig(lr=6e-5, weight_decay=0.01, clip_norm=None),
+        optimizer=OptimizerConfig(lr=6e-5, weight_decay=0.01, no_decay="layer_norms", clip_norm=None),
         schedule=ScheduleConfig(
             steps=160_000, warmup_steps=1500, warmup_lr=6e-11, min_lr=0.0, kind="linear", warmup_epochs=0
         ),

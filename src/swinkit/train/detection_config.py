@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.detection.config import SelectConfig
+from swinkit.errors import InputError
 from swinkit.layers import Init
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
@@ -62,6 +63,14 @@ class DetectorOptions:
     grad_checkpointing: bool = False
     freeze_stages: int = 0
     attention_impl: Implementation = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "fc_channels", "samples", "short_side", "long_side"):
+            if getattr(self, name) < 1:
+                raise InputError(f"model.{name} must be 1 or more; got {getattr(self, name)}.")
+        for name, value in (("anchor_scale", self.anchor_scale), ("scale", self.scale)):
+            if value is not None and value <= 0:
+                raise InputError(f"model.{name} must be above 0; got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)
