@@ -235,8 +235,16 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         InferenceConfig(crop=(64, 64), stride=(65, 64))
     with pytest.raises(InputError, match="scales"):
         InferenceConfig(scales=())
+    with pytest.raises(InputError, match="short_side must be at least 1 pixel; got 0"):
+        InferenceConfig(short_side=0)
     with pytest.raises(InputError, match="loss weights"):
         LossConfig(cross_entropy=0.0)
+    for weights in ((1.0, -2.0), (0.0, 0.0), (1.0, math.inf)):
+        with pytest.raises(InputError, match="class weights must be numbers above 0"):
+            LossConfig(class_weights=weights)
+    for sizes in ({"channels": 0}, {"auxiliary_channels": -1}, {"pool_scales": (0, 1)}):
+        with pytest.raises(InputError, match="channels and pool_scales must be 1 or more"):
+            SegmenterConfig(**sizes)
     model = tiny()
     other = dataclasses.replace(model.config, backbone=SwinConfig())
     assert isinstance(other, SegmenterConfig)

@@ -95,6 +95,18 @@ def test_classes_that_differ_from_the_checkpoint_s_are_said(mask_folder, tmp_pat
         main_error(["eval", str(tmp_path / "run"), "--data", str(data), "--workers", "0"])
 
 
+def test_jobs_that_cannot_run_are_said_before_they_start(mask_folder, tmp_path) -> None:
+    config = job(mask_folder(), tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"two pictures a batch or more, and this job's have 1: raise --data\."
+    ):
+        train(dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=1)))
+    model = dataclasses.replace(config.model, name="swin_tinny_patch4_window7_224")
+    with pytest.raises(InputError, match="did you mean swin_tiny_patch4_window7_224"):
+        train(dataclasses.replace(config, model=model))
+    assert not (tmp_path / "run").exists()
+
+
 def main_error(words: list[str]) -> None:
     """Run a command for its error itself, which the program would print."""
     from swinkit.cli.main import COMMANDS, _load

@@ -13,7 +13,7 @@ from swinkit.data.config import Split
 from swinkit.data.mask_classes import MaskClasses, read_classes
 from swinkit.data.mask_config import MaskDataConfig
 from swinkit.data.mask_files import read_mask
-from swinkit.data.pictures import list_pictures, open_picture
+from swinkit.data.pictures import list_pictures, open_picture, pictures_below
 from swinkit.data.splitting import stratified_split
 from swinkit.errors import InputError
 
@@ -95,11 +95,12 @@ def open_masks(config: MaskDataConfig, split: Split) -> MaskDataset:
             f"{root}/masks/{split}, or {root}/{split}/images and {root}/{split}/masks."
         )
     pictures, masks = pair(*found)
+    everything = masks if flat else _all_masks(root) or masks  # so that all parts agree on the classes
     if flat and split != "all":
         train, val = stratified_split([0] * len(pictures), config.val_fraction, config.split_seed)
         chosen = val if split == "val" else train
         pictures, masks = [pictures[i] for i in chosen], [masks[i] for i in chosen]
-    legend = read_classes(config, root, masks)
+    legend = read_classes(config, root, everything)
     return MaskDataset(tuple(pictures), tuple(masks), legend)
 
 
@@ -116,6 +117,11 @@ def find_folders(root: Path, split: Split | None) -> tuple[Path, Path] | None:
                     if first.is_dir() and second.is_dir():
                         return first, second
     return None
+
+
+def _all_masks(root: Path) -> list[Path]:
+    found = (find_folders(root, split) for split in SPLIT_FOLDERS)
+    return [mask for folders in found if folders is not None for mask in pictures_below(folders[1])]
 
 
 def pair(pictures: Path, masks: Path) -> tuple[list[Path], list[Path]]:
