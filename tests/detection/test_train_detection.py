@@ -20,7 +20,7 @@ from swinkit.train import train
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.jobs import job_from_json
-from swinkit.train.prepare_detection import open_object_data
+from swinkit.train.prepare_detection import build_detector_of, open_object_data
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
@@ -89,6 +89,16 @@ def run(object_folder, tmp_path: Path) -> Path:
     """The folder of a short run."""
     train(job(object_folder(), tmp_path / "run"))
     return tmp_path / "run"
+
+
+def test_a_backbone_from_scratch_starts_as_asked(object_folder, tmp_path) -> None:
+    config = job(object_folder(), tmp_path / "run")
+    data, _ = open_object_data(config)
+    for init, spread in (("paper", 0.02), ("xavier", (2 / (64 + 256)) ** 0.5)):
+        options = dataclasses.replace(config.model, init=init)
+        model = build_detector_of(dataclasses.replace(config, model=options), data, masks=False)
+        weight = model.backbone.get_parameter("stages.3.blocks.0.mlp.fc1.weight")
+        assert weight.std().item() == pytest.approx(spread, rel=0.05)
 
 
 def test_a_run_folder_has_all_a_user_needs(run: Path) -> None:

@@ -61,6 +61,16 @@ def test_a_run_folder_has_all_a_user_needs(mask_folder, tmp_path) -> None:
     assert (tmp_path / "run" / "curve.png").stat().st_size > 0
 
 
+def test_a_backbone_from_scratch_starts_as_asked(mask_folder, tmp_path) -> None:
+    config = job(mask_folder(), tmp_path / "run")
+    data, _ = open_mask_data(config)
+    for init, spread in (("paper", 0.02), ("xavier", (2 / (64 + 256)) ** 0.5)):
+        options = dataclasses.replace(config.model, init=init)
+        model = build_segmenter_of(dataclasses.replace(config, model=options), data)
+        weight = model.backbone.get_parameter("stages.3.blocks.0.mlp.fc1.weight")
+        assert weight.std().item() == pytest.approx(spread, rel=0.05)
+
+
 def test_a_resumed_run_is_bit_for_bit_the_one_never_stopped(mask_folder, tmp_path) -> None:
     data = mask_folder()
     train(job(data, tmp_path / "whole"))

@@ -11,6 +11,7 @@ from swinkit.data.look_over import look_over, warnings_of
 from swinkit.data.mask_transforms import MaskEvalTransform, MaskTrainTransform, TransformedMasks
 from swinkit.data.masks import MaskDataset, find_folders, open_masks
 from swinkit.errors import InputError
+from swinkit.layers import initialise
 from swinkit.models_segmentation import create_segmenter
 from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.losses import SegmentationLoss
@@ -131,7 +132,7 @@ def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
     source: Any = options.name
     if own or options.name == "custom":
         source = replace(known_variant(options.name), **own, out_indices=(0,))
-    return create_segmenter(
+    model = create_segmenter(
         source,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -145,6 +146,9 @@ def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
         inference=config.inference,
         attention_impl=options.attention_impl,
     )
+    if options.init != "paper" and not options.pretrained:
+        initialise(model.backbone, options.init)
+    return model
 
 
 PREPARE: dict[type[JobConfig], Callable[[Any, Path | None], Prepared]] = {

@@ -14,6 +14,7 @@ from swinkit.data.objects import ObjectDataset
 from swinkit.detection.config import TwoStageConfig
 from swinkit.detection.two_stage import TwoStageDetector, build_detector
 from swinkit.errors import InputError
+from swinkit.layers import initialise
 from swinkit.models_detection import HEADS, create_detector
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
@@ -92,7 +93,7 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
     source: Any = options.name
     if own or options.name == "custom":
         source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    return create_detector(
+    model = create_detector(
         source,
         head=_head(options),
         masks=None if masks else False,
@@ -108,6 +109,9 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
         scale=options.scale,
         attention_impl=options.attention_impl,
     )
+    if options.init != "paper" and not options.pretrained:
+        initialise(model.backbone, options.init)
+    return model
 
 
 def summary(data: ObjectDataset) -> dict[str, Any]:
