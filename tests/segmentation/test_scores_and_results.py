@@ -188,6 +188,11 @@ def test_eval_and_predict_speak_the_common_grammar(model, mask_folder, tmp_path,
     assert sorted(path.name for path in (out / "overlays").iterdir()) == ["0.png", "1.png"]
     assert json.loads((out / "predictions.json").read_text())[0]["polygons"]
 
+    assert main([*words, "--tile", "32"]) == 2
+    assert "--tile is for detection" in capsys.readouterr().err
+    assert main([*words, "--least", "0"]) == 2
+    assert main(["eval", str(tmp_path / "model.safetensors"), "--data", pictures, "--device", "cpu"]) == 2
+    assert "has no pictures with masks" in capsys.readouterr().err
     assert main([*words, "--format", "csv"]) == 2
     assert "masks do not fit into CSV" in capsys.readouterr().err
     (data / "classes.txt").write_text("ground\nsquare\ncircle\n")

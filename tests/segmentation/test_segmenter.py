@@ -206,6 +206,14 @@ def test_mirrors_are_turned_back() -> None:
     torch.testing.assert_close(got, model(image).softmax(dim=1))
 
 
+def test_a_scale_leaves_at_least_a_pixel() -> None:
+    def model(x: Tensor) -> Tensor:
+        return torch.cat([x, -x], dim=1)
+
+    config = InferenceConfig(scales=(0.01,))
+    assert probabilities(model, torch.randn(1, 1, 4, 6), (4, 6), config).shape == (1, 2, 4, 6)
+
+
 def test_tiles_agree_with_one_pass_for_a_model_that_sees_only_nearby() -> None:
     weight = torch.randn(4, 3, 3, 3)
     image = torch.randn(1, 3, 50, 67)

@@ -44,6 +44,7 @@ def predict(args: "predict_command.Args", model: "Segmenter", device: Any, paths
     """Write masks, and overlays and polygons on request, one picture at a time."""
     from swinkit.predictor_masks import MaskPredictor
 
+    _refuse_other_options(args)
     if args.format == "csv" or (args.out is not None and args.out.suffix.lower() == ".csv"):
         raise InputError("masks do not fit into CSV: use --format json, or --out FOLDER for mask pictures.")
     to_file = args.out is not None and args.out.suffix.lower() == ".json"
@@ -86,6 +87,18 @@ def predict(args: "predict_command.Args", model: "Segmenter", device: Any, paths
         _print_shares(rows)
     report_skipped(skipped, len(paths))
     return 0
+
+
+def _refuse_other_options(args: "predict_command.Args") -> None:
+    """An option that does nothing here would be taken for one that works."""
+    others = {"--score": args.score, "--most": args.most, "--only": args.only, "--soft-nms": args.soft_nms}
+    others |= {"--tile": args.tile, "--resume": args.resume}
+    given = next((name for name, value in others.items() if value), None)
+    if given is not None:
+        tiles = "; large pictures are cut into tiles without being asked" if given == "--tile" else ""
+        raise InputError(f"{given} is for detection, and {args.model} is a segmenter: leave it out{tiles}.")
+    if args.least < 1:
+        raise InputError(f"--least must be at least 1 pixel; got {args.least}.")
 
 
 def _save(result: "SegmentationResult", folder: Path, name: str, *, overlays: bool) -> None:

@@ -89,6 +89,11 @@ def open_masks(config: MaskDataConfig, split: Split) -> MaskDataset:
     flat = found is None and split != "test" and find_folders(root, "train") is None
     if flat:
         found = find_folders(root, None)
+    if found is None and split == "all":
+        raise InputError(
+            f"{root} has no pictures with masks: expected {root}/images and {root}/masks (or their train, "
+            "val and test folders)."
+        )
     if found is None:
         raise InputError(
             f"{root} has no {split} pictures with masks: expected {root}/images/{split} and "

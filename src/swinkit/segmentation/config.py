@@ -97,8 +97,8 @@ class SegmenterConfig:
             )
         if min(self.channels, self.auxiliary_channels + 1, self.auxiliary_convs + 1, *self.pool_scales) < 1:
             raise InputError(
-                "channels and pool_scales must be 1 or more, auxiliary channels and convolutions 0 or more; got "
-                f"{self.channels}, {self.pool_scales}, {self.auxiliary_channels}, {self.auxiliary_convs}."
+                "channels and pool_scales must be 1 or more, auxiliary channels and convolutions 0 or more; "
+                f"got {self.channels}, {self.pool_scales}, {self.auxiliary_channels}, {self.auxiliary_convs}."
             )
         if self.palette and len(self.palette) != self.num_classes:
             raise InputError(f"{len(self.palette)} colours for {self.num_classes} classes: give one each.")
