@@ -58,10 +58,11 @@ def test_layouts(pictures: str, masks: str, tmp_path) -> None:
     assert np.array_equal(first_mask(tmp_path, kind=kind), MASK)
 
 
-def test_without_splits_a_fixed_part_is_held_out(tmp_path) -> None:
+@pytest.mark.parametrize("part", ["", "train"])
+def test_without_validation_a_fixed_part_is_held_out(part: str, tmp_path) -> None:
     for index in range(10):
-        write(tmp_path / "images" / f"{index}.jpg", np.zeros((2, 3, 3), np.uint8))
-        write(tmp_path / "masks" / f"{index}_mask.png", MASK)
+        write(tmp_path / "images" / part / f"{index}.jpg", np.zeros((2, 3, 3), np.uint8))
+        write(tmp_path / "masks" / part / f"{index}_mask.png", MASK)
     config = MaskDataConfig(path=tmp_path, val_fraction=0.3)
     train, val = open_masks(config, "train"), open_masks(config, "val")
     assert (len(train), len(val), len(open_masks(config, "all"))) == (7, 3, 10)
@@ -216,8 +217,8 @@ def test_settings_that_cannot_be_are_refused(settings: dict, words: str) -> None
 
 def test_a_missing_part_says_what_was_expected(tmp_path) -> None:
     pair(tmp_path, MASK)
-    with pytest.raises(InputError, match="has no val pictures with masks: expected"):
-        open_masks(MaskDataConfig(path=tmp_path), "val")
+    with pytest.raises(InputError, match="has no test pictures with masks: expected"):
+        open_masks(MaskDataConfig(path=tmp_path), "test")
 
 
 def test_a_damaged_mask_is_named(tmp_path) -> None:

@@ -117,6 +117,20 @@ def test_jobs_that_cannot_run_are_said_before_they_start(mask_folder, tmp_path) 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_without_splits_is_measured_on_what_was_held_out(mask_folder, tmp_path, capsys) -> None:
+    data = mask_folder({"": 10})
+    train(job(data, tmp_path / "run", schedule=ScheduleConfig(epochs=1, warmup_epochs=0)))
+    for more in ([], ["--data", str(data)]):
+        out = tmp_path / f"report{len(more)}"
+        assert main(["eval", str(tmp_path / "run"), "--device", "cpu", "--out", str(out), *more]) == 0
+        assert "measuring it only on pictures it was not trained on" in capsys.readouterr().err
+        report = json.loads((out / "report.json").read_text())
+        assert (report["split"], report["count"]) == ("val", 1)
+    words = ["eval", str(tmp_path / "run" / "model.safetensors"), "--data", str(data), "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "all")]) == 0
+    assert json.loads((tmp_path / "all" / "report.json").read_text())["count"] == 10
+
+
 def main_error(words: list[str]) -> None:
     """Run a command for its error itself, which the program would print."""
     from swinkit.cli.main import COMMANDS, _load

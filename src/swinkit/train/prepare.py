@@ -108,8 +108,7 @@ def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | No
     train = open_masks(config.data, "train")
     root = config.data.path
     assert root is not None
-    split = find_folders(root, "train") is not None
-    has_val = find_folders(root, "val") is not None if split else config.data.val_fraction > 0
+    has_val = find_folders(root, "val") is not None or config.data.val_fraction > 0
     val = open_masks(config.data, "val") if has_val else None
     if val is not None and not len(val):
         val = None
