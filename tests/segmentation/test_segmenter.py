@@ -142,6 +142,7 @@ def test_a_batch_without_labels_gives_zero_and_finite_gradients() -> None:
 
 def test_counted_weights_raise_the_rare_class_and_keep_the_scale() -> None:
     weights = counted_weights([990, 10])
+    assert float(weights[1] / weights[0]) == pytest.approx(math.log(1.02 + 0.99) / math.log(1.02 + 0.01))
     assert weights[1] / weights[0] > 10
     torch.testing.assert_close((weights * torch.tensor([0.99, 0.01])).sum(), torch.tensor(1.0))
     with pytest.raises(InputError, match="no pixel"):
@@ -250,7 +251,12 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     for weights in ((1.0, -2.0), (0.0, 0.0), (1.0, math.inf)):
         with pytest.raises(InputError, match="class weights must be numbers above 0"):
             LossConfig(class_weights=weights)
-    for sizes in ({"channels": 0}, {"auxiliary_channels": -1}, {"pool_scales": (0, 1)}):
+    refused: tuple[dict[str, Any], ...] = (
+        {"channels": 0},
+        {"auxiliary_channels": -1},
+        {"pool_scales": (0, 1)},
+    )
+    for sizes in refused:
         with pytest.raises(InputError, match="channels and pool_scales must be 1 or more"):
             SegmenterConfig(**sizes)
     model = tiny()

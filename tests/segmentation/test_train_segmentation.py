@@ -5,18 +5,22 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from swinkit.cli.main import main
 from swinkit.data.mask_config import MaskAugmentConfig, MaskDataConfig
+from swinkit.data.masks import open_masks
 from swinkit.errors import InputError
+from swinkit.evaluate.segmentation import evaluate_segmenter
 from swinkit.recipes import RECIPES
-from swinkit.segmentation.config import LossConfig
+from swinkit.segmentation.config import InferenceConfig, LossConfig
+from swinkit.segmentation.losses import counted_weights
 from swinkit.train import train
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.jobs import job_from_json
-from swinkit.train.prepare import build_segmenter_of, open_mask_data
+from swinkit.train.prepare import build_segmenter_of, open_mask_data, prepare
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
@@ -138,9 +142,34 @@ def main_error(words: list[str]) -> None:
     _load(COMMANDS[words[0]])(words[1:])
 
 
+def test_validation_scores_are_those_of_the_evaluator(mask_folder, tmp_path) -> None:
+    data = mask_folder()
+    inference = InferenceConfig(crop=(32, 32), stride=(21, 21), short_side=40)
+    result = train(job(data, tmp_path / "run", inference=inference))
+    report = evaluate_segmenter(load(tmp_path / "run"), open_masks(MaskDataConfig(path=data), "val"))
+    for name in ("miou", "macc", "aacc"):
+        assert result.scores[name] == pytest.approx(100 * getattr(report.scores, name)), name
+
+
+def test_settings_of_training_arrive(mask_folder, tmp_path) -> None:
+    """Counted weights are the counted ones; frozen parts are frozen; blocks are recomputed when asked."""
+    config = job(mask_folder(), tmp_path / "run", loss=LossConfig(class_weights="counted"))
+    model = dataclasses.replace(config.model, freeze_stages=2, grad_checkpointing=True)
+    parts = prepare(dataclasses.replace(config, model=model), resume_in=None)
+    pixels = np.zeros(2, np.int64)
+    for _, mask in open_masks(config.data, "train"):
+        pixels += np.bincount(mask[mask != 255], minlength=2)
+    criterion = parts.module.criterion
+    torch.testing.assert_close(criterion.class_weights, counted_weights(pixels.tolist()))
+    backbone = parts.model.backbone
+    assert not any(p.requires_grad for p in backbone.patch_embed.parameters())
+    assert not any(p.requires_grad for p in backbone.stages[0].parameters())
+    assert all(p.requires_grad for p in backbone.stages[1].parameters())
+    assert all(stage.grad_checkpointing for stage in backbone.stages)
+
+
 def test_a_rare_class_is_warned_of_unless_the_loss_weighs_it(mask_folder, tmp_path, capsys) -> None:
     from swinkit.data.look_over import look_over, warnings_of
-    from swinkit.data.masks import open_masks
 
     seen = look_over(open_masks(MaskDataConfig(path=mask_folder()), "train"))
     rare = dataclasses.replace(seen, pixels=(10_000, 10))
@@ -148,6 +177,9 @@ def test_a_rare_class_is_warned_of_unless_the_loss_weighs_it(mask_folder, tmp_pa
     assert warnings_of(rare, balanced=True) == []
     missing = dataclasses.replace(seen, pixels=(10_000, 0))
     assert "square never occur" in warnings_of(missing)[0]
+    hidden = dataclasses.replace(seen, pixels=(50, 50), ignored=300)
+    assert warnings_of(hidden) == ["75% of the training pixels are ignored: is that meant?"]
+    assert any("do not occur in validation" in line for line in warnings_of(seen, missing))
     assert any("validation only" in line for line in warnings_of(missing, seen))
 
 
