@@ -196,6 +196,9 @@ def test_overlapping_crops_are_averaged() -> None:
     image = torch.arange(6.0).view(1, 1, 1, 6)
     got = slide(model, image, (1, 4), (1, 2))
     assert got[0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    # The last crop ends with the picture: it begins at 3, not at 4.
+    got = slide(model, torch.arange(7.0).view(1, 1, 1, 7), (1, 4), (1, 2))
+    assert got[0, 0, 0].tolist() == pytest.approx([0, 0, 1, 5 / 3, 2.5, 2.5, 3])
 
 
 def test_mirrors_are_turned_back() -> None:
