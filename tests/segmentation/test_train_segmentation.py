@@ -22,6 +22,7 @@ from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare import build_segmenter_of, open_mask_data, prepare
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.train.segmentation_module import SegmentationModule
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
@@ -159,7 +160,9 @@ def test_settings_of_training_arrive(mask_folder, tmp_path) -> None:
     pixels = np.zeros(2, np.int64)
     for _, mask in open_masks(config.data, "train"):
         pixels += np.bincount(mask[mask != 255], minlength=2)
+    assert isinstance(parts.module, SegmentationModule)
     criterion = parts.module.criterion
+    assert criterion.class_weights is not None
     torch.testing.assert_close(criterion.class_weights, counted_weights(pixels.tolist()))
     backbone = parts.model.backbone
     assert not any(p.requires_grad for p in backbone.patch_embed.parameters())
