@@ -145,8 +145,17 @@ def test_counted_weights_raise_the_rare_class_and_keep_the_scale() -> None:
     assert float(weights[1] / weights[0]) == pytest.approx(math.log(1.02 + 0.99) / math.log(1.02 + 0.01))
     assert weights[1] / weights[0] > 10
     torch.testing.assert_close((weights * torch.tensor([0.99, 0.01])).sum(), torch.tensor(1.0))
+    softer, halved = (
+        counted_weights([990, 10], 0.5),
+        LossConfig(class_weights="counted", counted_power=0.5),
+    )
+    torch.testing.assert_close(softer[1] / softer[0], (weights[1] / weights[0]).sqrt())
+    torch.testing.assert_close((softer * torch.tensor([0.99, 0.01])).sum(), torch.tensor(1.0))
+    torch.testing.assert_close(SegmentationLoss(halved, 2, [990, 10]).class_weights, softer)
     with pytest.raises(InputError, match="no pixel"):
         counted_weights([0, 0])
+    with pytest.raises(InputError, match="counted_power"):
+        LossConfig(counted_power=2.0)
 
 
 def test_both_heads_count_at_the_mask_s_size() -> None:
