@@ -51,7 +51,8 @@ def reppoints_v2_resnet50_3x() -> DetectConfig:
 def _coco(head: Head, name: str, *, largest: int) -> DetectConfig:
     """A2.2: AdamW 1e-4, decay 0.05, 16 pictures a step, a tenth after epochs 27 and 33 of 36, 500 steps of
     warm-up, short side from 480 to `largest` in steps of 32 and no parts. Pictures without objects are not
-    trained on. Unlike the published code, biases of the heads have no weight decay."""
+    trained on. As in the published code, biases and the norms of the heads have weight decay, layer norms and
+    position tables none."""
     timm = name.startswith("timm/")
     return DetectConfig(
         model=DetectorOptions(
@@ -63,7 +64,9 @@ def _coco(head: Head, name: str, *, largest: int) -> DetectConfig:
         data=ObjectDataConfig(kind="coco", batch_size=2, keep_empty=False, bad="skip"),
         augment=ObjectAugmentConfig(short_sides=tuple(range(480, largest + 1, 32)), crop_probability=0.0),
         select=DENSE_SELECT,
-        optimizer=OptimizerConfig(lr=1e-4, lr_base_batch=16, weight_decay=0.05, clip_norm=None),
+        optimizer=OptimizerConfig(
+            lr=1e-4, lr_base_batch=16, weight_decay=0.05, no_decay="layer_norms", clip_norm=None
+        ),
         schedule=ScheduleConfig(
             epochs=36, warmup_epochs=0, warmup_steps=500, warmup_lr=1e-7, kind="drops", drops=(27, 33)
         ),
