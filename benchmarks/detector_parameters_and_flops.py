@@ -23,6 +23,7 @@ from common import RESULTS, write_results
 from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.cli.common import print_table
+from swinkit.detection.detector import Detector
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.models_detection import create_detector
 from swinkit.ops.windows import padded_size, to_pair
@@ -126,9 +127,10 @@ def count(name: str) -> Row:
     )
 
 
-def count_flops(model: TwoStageDetector) -> int:
+def count_flops(model: Detector) -> int:
     """Multiply-adds of one picture of `SIZE`."""
-    width, config = model.config.neck.channels, model.config.head
+    assert isinstance(model, TwoStageDetector)
+    width, config = model.config.neck.channels, model.head_config
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         levels = model.features(torch.empty(1, 3, *SIZE))
         model.rpn(levels)

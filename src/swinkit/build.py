@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from swinkit.classification import build_classifier
+from swinkit.detection.build import build_detector
 from swinkit.detection.config import DetectorConfig
-from swinkit.detection.two_stage import build_detector
 from swinkit.ops.window_attention import Implementation
 from swinkit.segmentation.config import SegmenterConfig
 from swinkit.segmentation.segmenter import build_segmenter

@@ -5,34 +5,41 @@ import os
 from collections.abc import Sequence
 
 from swinkit.backbones import DeitPyramidConfig, TimmConfig, TrunkConfig, build_trunk
+from swinkit.detection.build import detector_on
 from swinkit.detection.config import (
     DetectorConfig,
     FpnConfig,
+    HeadConfig,
+    NeckConfig,
     SelectConfig,
     TwoStageConfig,
     cascade_mask_rcnn,
     mask_rcnn,
 )
-from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.detection.detector import Detector
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec, Preprocess
 from swinkit.weights.load import load_weights
 from swinkit.weights.models import read_checkpoint
 
-HEADS: dict[str, TwoStageConfig] = {
+HEADS: dict[str, HeadConfig] = {
     "cascade_mask_rcnn": cascade_mask_rcnn(),
     "cascade_rcnn": cascade_mask_rcnn(masks=False),
     "mask_rcnn": mask_rcnn(),
     "faster_rcnn": mask_rcnn(masks=False),
 }
 """How a detector's name begins -> its head."""
+NECKS: dict[type, NeckConfig] = {TwoStageConfig: FpnConfig()}
+"""Kind of head -> its published neck."""
+SELECTS: dict[type, SelectConfig] = {TwoStageConfig: SelectConfig()}
+"""Kind of head -> how its detections are chosen in the published configuration."""
 
 
 def create_detector(
     name: str | TrunkConfig,
     *,
-    head: str | TwoStageConfig | None = None,
+    head: str | HeadConfig | None = None,
     masks: bool | None = None,
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
@@ -40,14 +47,15 @@ def create_detector(
     window_size: int | None = None,
     drop_path_rate: float | None = None,
     neck_channels: int = 256,
+    neck: NeckConfig | None = None,
     select: SelectConfig | None = None,
     short_side: int = 800,
     long_side: int = 1333,
     scale: float | None = None,
     grad_checkpointing: bool = False,
     attention_impl: Implementation = "auto",
-) -> TwoStageDetector:
-    """Build a two-stage detector on a backbone (section 4.2, A2.2).
+) -> Detector:
+    """Build a detector on a backbone (section 4.2, A2.2).
 
     Args:
         name: a variant of `swinkit models` with or without "mask_rcnn_", "cascade_mask_rcnn_", "faster_rcnn_"
@@ -63,7 +71,8 @@ def create_detector(
         window_size: tokens a window side, of a Swin backbone.
         drop_path_rate: stochastic depth of the last block.
         neck_channels: of the feature pyramid.
-        select: how detections are chosen.
+        neck: the pyramid; None: the head's published one with these channels.
+        select: how detections are chosen; None: as published with the head.
         short_side: pictures are resized to this short side in pixels,
         long_side: but their long side is at most this.
         scale: a factor to resize by instead.
@@ -71,15 +80,15 @@ def create_detector(
         attention_impl: implementation of window attention.
 
     Returns:
-        A `TwoStageDetector` in training mode; its `spec` describes it.
+        A `Detector` in training mode; its `spec` describes it.
 
     Raises:
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
     named, base = _split(name) if isinstance(name, str) else ("", name)
     config = HEADS[head or named or "mask_rcnn"] if head is None or isinstance(head, str) else head
-    if masks is not None and masks != (config.mask is not None):
-        config = dataclasses.replace(config, mask=mask_rcnn().mask if masks else None)
+    if masks is not None:
+        config = _with_masks(config, masks=masks)
     trunk = dense_trunk(base, window_size=window_size, drop_path_rate=drop_path_rate)
     ours = not isinstance(trunk, (TimmConfig, DeitPyramidConfig))
     spec = ModelSpec(
@@ -87,9 +96,9 @@ def create_detector(
         config=DetectorConfig(
             backbone=trunk,
             num_classes=num_classes or len(class_names) or 80,
-            neck=FpnConfig(channels=neck_channels),
+            neck=neck or dataclasses.replace(NECKS[type(config)], channels=neck_channels),
             head=config,
-            select=select or SelectConfig(),
+            select=select or SELECTS[type(config)],
             short_side=short_side,
             long_side=long_side,
             scale=scale,
@@ -99,11 +108,18 @@ def create_detector(
     )
     assert isinstance(spec.config, DetectorConfig)
     backbone = build_trunk(trunk, attention_impl=attention_impl, pretrained=pretrained is True and not ours)
-    model = TwoStageDetector(backbone, spec.config, spec=spec)
+    model = detector_on(backbone, spec.config, spec)
     if pretrained and (ours or pretrained is not True):
         _fill(model, str(base) if pretrained is True else pretrained)
     backbone.set_grad_checkpointing(grad_checkpointing)
     return model
+
+
+def _with_masks(config: HeadConfig, *, masks: bool) -> HeadConfig:
+    """The head with or without its mask branch."""
+    if masks == (config.mask is not None):
+        return config
+    return dataclasses.replace(config, mask=mask_rcnn().mask if masks else None)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -112,7 +128,7 @@ def _split(name: str) -> tuple[str, str]:
     return head, name.removeprefix(f"{head}_") if head else name
 
 
-def _fill(model: TwoStageDetector, source: str | os.PathLike[str]) -> None:
+def _fill(model: Detector, source: str | os.PathLike[str]) -> None:
     checkpoint = read_checkpoint(source)
     whole = isinstance(checkpoint.spec.config, DetectorConfig)
     target = model if whole else model.backbone

@@ -16,7 +16,7 @@ from torch import nn
 
 from swinkit.data.objects import draw_segment
 from swinkit.detection.config import SelectConfig, ViewConfig
-from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.detection.detector import Detector
 from swinkit.detection.views import View
 from swinkit.errors import InputError
 from swinkit.evaluate.detection import mask_codes
@@ -141,7 +141,7 @@ class ObjectPredictor:
         select: how detections are chosen; None: as the model says.
         view: how pictures are looked at; None: once, whole.
         """
-        if not isinstance(model, TwoStageDetector):
+        if not isinstance(model, Detector):
             raise InputError(f"a detector was expected, as swinkit.load returns; got {type(model).__name__}.")
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1; got {batch_size}.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from swinkit.data.object_config import ObjectDataConfig
     from swinkit.data.objects import ObjectDataset
     from swinkit.detection.config import SelectConfig, ViewConfig
-    from swinkit.detection.two_stage import TwoStageDetector
+    from swinkit.detection.detector import Detector
     from swinkit.evaluate.coco_ap import ApReport
     from swinkit.evaluate.detection import DetectionReport
 
@@ -32,7 +32,7 @@ LINES = "predictions.jsonl"
 """Results of a folder as they come, one picture a line, so that a stopped prediction can go on."""
 
 
-def evaluate(args: "eval_command.Args", model: "TwoStageDetector", device: Any) -> int:
+def evaluate(args: "eval_command.Args", model: "Detector", device: Any) -> int:
     """Measure a detector on pictures with objects."""
     from swinkit.evaluate.detection import evaluate_detector
     from swinkit.evaluate.picture_detector import PictureDetector
@@ -78,9 +78,7 @@ def evaluate_file(args: "eval_command.Args") -> int:
     return 0
 
 
-def predict(
-    args: "predict_command.Args", model: "TwoStageDetector", device: Any, paths: Sequence[Path]
-) -> int:
+def predict(args: "predict_command.Args", model: "Detector", device: Any, paths: Sequence[Path]) -> int:
     """Find objects, one picture after the other; write COCO JSON, CSV and annotated pictures on request."""
     from swinkit.predictor_objects import ObjectPredictor
 

@@ -17,11 +17,16 @@ class FpnConfig:
 
     Attributes:
         channels: of every level.
-        levels: maps that come out; those beyond the backbone's are every second point of the one before.
+        levels: maps that come out.
+        start: the first of the backbone's maps that is read.
+        extra: what makes the levels beyond the backbone's: every second point of the one before (pool), or a
+            3 x 3 convolution of stride 2 (conv).
     """
 
     channels: int = 256
     levels: int = 5
+    start: int = 0
+    extra: Literal["pool", "conv"] = "pool"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,12 @@ class TwoStageConfig:
             raise InputError("a two-stage detector needs at least one stage; got none.")
 
 
+NeckConfig = FpnConfig
+"""Whatever makes a pyramid; every one has `channels`, `levels` and `start`."""
+HeadConfig = TwoStageConfig
+"""One a kind of detector."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
     """How detections are chosen from what the network says.
@@ -218,8 +229,8 @@ class DetectorConfig:
 
     backbone: TrunkConfig = field(default_factory=lambda: SwinConfig(window_policy="pad"))
     num_classes: int = 80
-    neck: FpnConfig = field(default_factory=FpnConfig)
-    head: TwoStageConfig = field(default_factory=TwoStageConfig)
+    neck: NeckConfig = field(default_factory=FpnConfig)
+    head: HeadConfig = field(default_factory=TwoStageConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     short_side: int = 800
     long_side: int = 1333

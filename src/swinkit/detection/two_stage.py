@@ -7,54 +7,35 @@ Legend: B pictures, R regions, K classes, N detections, M cells a side of a mask
 import torch
 from torch import Tensor, nn
 
-from swinkit.backbones import Trunk, build_trunk
-from swinkit.detection.config import DetectorConfig, SelectConfig
+from swinkit.backbones import Trunk
+from swinkit.detection.config import DetectorConfig, SelectConfig, TwoStageConfig
+from swinkit.detection.detector import Detector
 from swinkit.detection.extractor import RegionExtractor, to_regions
-from swinkit.detection.necks import Fpn
 from swinkit.detection.rpn import RegionProposals
-from swinkit.detection.select import select_detections
 from swinkit.detection.stage import RegionStage, Samples
-from swinkit.detection.structures import Detections, Sizes, Targets
+from swinkit.detection.structures import Sizes, Targets
 from swinkit.errors import InputError
-from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec
 
 
-class TwoStageDetector(nn.Module):
+class TwoStageDetector(Detector):
     """Region proposals, then stages that classify, move and segment them (Cai and Vasconcelos, 2018).
 
     One stage is Mask R-CNN, three are Cascade Mask R-CNN; without a mask branch Faster and Cascade R-CNN.
 
-    Args:
-        backbone: gives a list of maps, fine to coarse.
-        config: the rest.
-        spec: what a checkpoint of this model will say of it; made from the configuration when None.
-
-    Attributes:
-        spec: the model as plain data.
+    Arguments and attributes are those of `Detector`.
     """
 
     def __init__(self, backbone: Trunk, config: DetectorConfig, *, spec: ModelSpec | None = None) -> None:
-        super().__init__()
-        if spec is not None and spec.config != config:
-            raise InputError(f"the spec describes another model: expected {config}; got {spec.config}.")
-        self.spec = ModelSpec(config=config) if spec is None else spec
-        self.config, self.head_config = config, config.head
-        strides = [stride for stride in backbone.strides if isinstance(stride, int)]
-        if len(strides) < len(backbone.strides):
-            raise InputError(f"a detector needs square patches; got strides {backbone.strides}.")
-        levels = strides + [strides[-1] * 2 ** (i + 1) for i in range(config.neck.levels - len(strides))]
-        width = config.neck.channels
-        self.backbone = backbone
-        self.neck = Fpn(backbone.channels, width, config.neck.levels)
-        self.rpn = RegionProposals(width, levels, config.head.rpn)
-        self.box_extractor = RegionExtractor(config.head.box.pool, strides)
-        self.mask_extractor = (
-            None if config.head.mask is None else RegionExtractor(config.head.mask.pool, strides)
-        )
-        self.roi = nn.ModuleList(
-            RegionStage(width, config.num_classes, config.head, stage) for stage in config.head.stages
-        )
+        super().__init__(backbone, config, spec=spec)
+        head, width = config.head, config.neck.channels
+        assert isinstance(head, TwoStageConfig)
+        self.head_config = head
+        strides = self.strides[: self.read_levels]
+        self.rpn = RegionProposals(width, self.strides, head.rpn)
+        self.box_extractor = RegionExtractor(head.box.pool, strides)
+        self.mask_extractor = None if head.mask is None else RegionExtractor(head.mask.pool, strides)
+        self.roi = nn.ModuleList(RegionStage(width, config.num_classes, head, stage) for stage in head.stages)
 
     @property
     def stages(self) -> list[RegionStage]:
@@ -65,31 +46,6 @@ class TwoStageDetector(nn.Module):
     def has_masks(self) -> bool:
         """Whether detections come with masks."""
         return self.mask_extractor is not None
-
-    def forward(
-        self, images_BCHW: Tensor, sizes: Sizes | None = None, select: SelectConfig | None = None
-    ) -> list[Detections]:
-        """Return the objects of each picture.
-
-        Args:
-            images_BCHW: pictures, normalised by `spec.preprocess`, padded with zeros at the bottom and right.
-            sizes: true (height, width) of each; None: all as large as the batch.
-            select: how detections are chosen; None: as the model's configuration says.
-        """
-        sizes = sizes or [(images_BCHW.shape[2], images_BCHW.shape[3])] * len(images_BCHW)
-        select = select or self.config.select
-        levels = self.features(images_BCHW)
-        candidates = self.candidates(levels, sizes, select)
-        found = [select_detections(boxes, scores, select) for boxes, scores in candidates]
-        if self.has_masks:
-            masks = self.masks(levels, [item.boxes for item in found], [item.labels for item in found])
-            for item, mask in zip(found, masks, strict=True):
-                item.masks = mask
-        return found
-
-    def features(self, images_BCHW: Tensor) -> list[Tensor]:
-        """Return the pyramid's levels (B, C, H, W), fine to coarse."""
-        return self.neck(self.backbone(images_BCHW))
 
     def candidates(
         self, levels: list[Tensor], sizes: Sizes, select: SelectConfig
@@ -174,13 +130,6 @@ class TwoStageDetector(nn.Module):
             losses |= {f"stage{number}_{name}": value for name, value in found.items()}
             boxes = _refined(stage, samples, logits.detach(), deltas.detach(), sizes)
         return losses
-
-
-def build_detector(spec: ModelSpec, *, attention_impl: Implementation = "auto") -> TwoStageDetector:
-    """Build the detector that `spec` describes, with random weights."""
-    config = spec.config
-    assert isinstance(config, DetectorConfig)
-    return TwoStageDetector(build_trunk(config.backbone, attention_impl=attention_impl), config, spec=spec)
 
 
 def _refined(

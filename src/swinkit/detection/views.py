@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from swinkit.detection.config import SelectConfig
-from swinkit.detection.select import select_detections
+from swinkit.detection.detector import Detector
 from swinkit.detection.structures import Detections
-from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.ops.boxes import flip_boxes, pairwise_ios
 from swinkit.ops.windows import Pair
 
@@ -37,7 +36,7 @@ class View:
 
 
 def detect_views(
-    model: TwoStageDetector,
+    model: Detector,
     views: list[View],
     size: Pair,
     select: SelectConfig,
@@ -67,7 +66,7 @@ def detect_views(
     scores_RK = torch.cat(scores)
     if allowed is not None:
         scores_RK = torch.where(allowed, scores_RK, 0.0)
-    found = select_detections(torch.cat(boxes), scores_RK, select)
+    found = model.choose(torch.cat(boxes), scores_RK, select)
     if model.has_masks:
         total: Tensor | float = 0.0
         for maps, view in zip(levels, views, strict=True):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from swinkit.data.object_transforms import ObjectEvalTransform, pad_batch
 from swinkit.detection.config import DetectorConfig, SelectConfig, ViewConfig
+from swinkit.detection.detector import Detector
 from swinkit.detection.structures import Detections
-from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.detection.views import View, detect_views, merge_tiles, tile_corners
 from swinkit.errors import InputError
 
@@ -24,7 +24,7 @@ class PictureDetector:
     """
 
     def __init__(
-        self, model: TwoStageDetector, *, select: SelectConfig | None = None, view: ViewConfig | None = None
+        self, model: Detector, *, select: SelectConfig | None = None, view: ViewConfig | None = None
     ) -> None:
         self.model = model.eval()
         self.select = select or model.config.select

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from swinkit.data.object_transforms import PictureInfo
 from swinkit.data.objects import ObjectDataset
+from swinkit.detection.detector import Detector
 from swinkit.detection.structures import Targets
-from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.evaluate.detection import score, to_coco
 from swinkit.train.detection_config import DetectConfig
 from swinkit.train.task_module import TaskModule
@@ -29,7 +29,7 @@ class DetectionModule(TaskModule):
 
     def __init__(
         self,
-        model: TwoStageDetector,
+        model: Detector,
         config: DetectConfig,
         val: ObjectDataset | None,
         *,
@@ -45,9 +45,9 @@ class DetectionModule(TaskModule):
         self.rows: list[dict[str, Any]] = []
 
     @property
-    def detector(self) -> TwoStageDetector:
+    def detector(self) -> Detector:
         """The model, as what it is."""
-        assert isinstance(self.model, TwoStageDetector)
+        assert isinstance(self.model, Detector)
         return self.model
 
     def compile_model(self) -> None:

@@ -11,8 +11,9 @@ from swinkit.backbones import VARIANTS, SwinConfig
 from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset
-from swinkit.detection.config import TwoStageConfig
-from swinkit.detection.two_stage import TwoStageDetector, build_detector
+from swinkit.detection.build import build_detector
+from swinkit.detection.config import HeadConfig
+from swinkit.detection.detector import Detector
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS, create_detector
 from swinkit.train.data import JobData
@@ -81,7 +82,7 @@ def open_object_data(config: DetectConfig) -> tuple[ObjectDataset, ObjectDataset
     return train, val
 
 
-def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool) -> TwoStageDetector:
+def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool) -> Detector:
     """Build the model with the data's classes in its spec."""
     options = config.model
     own = {
@@ -158,7 +159,7 @@ def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
     return bool(options.masks)
 
 
-def _head(options: DetectorOptions) -> TwoStageConfig:
+def _head(options: DetectorOptions) -> HeadConfig:
     """The published head with the options' widths."""
     base = HEADS[options.head]
     assert base.mask is not None

@@ -1,0 +1,27 @@
+"""From a detector's specification to the detector: one line a kind of head."""
+
+from collections.abc import Callable
+
+from swinkit.backbones import Trunk, build_trunk
+from swinkit.detection.config import DetectorConfig, TwoStageConfig
+from swinkit.detection.detector import Detector
+from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.ops.window_attention import Implementation
+from swinkit.spec import ModelSpec
+
+DETECTORS: dict[type, Callable[..., Detector]] = {
+    TwoStageConfig: TwoStageDetector,
+}
+"""Configuration of a head -> detector (backbone, config, spec)."""
+
+
+def detector_on(backbone: Trunk, config: DetectorConfig, spec: ModelSpec | None = None) -> Detector:
+    """Build the detector that `config` describes on a backbone that is already there."""
+    return DETECTORS[type(config.head)](backbone, config, spec=spec)
+
+
+def build_detector(spec: ModelSpec, *, attention_impl: Implementation = "auto") -> Detector:
+    """Build the detector that `spec` describes, with random weights."""
+    config = spec.config
+    assert isinstance(config, DetectorConfig)
+    return detector_on(build_trunk(config.backbone, attention_impl=attention_impl), config, spec)
