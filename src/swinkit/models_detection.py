@@ -17,6 +17,8 @@ from swinkit.detection.config import (
     mask_rcnn,
 )
 from swinkit.detection.detector import Detector
+from swinkit.detection.sparse_config import SparseConfig, sparse_rcnn
+from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec, Preprocess
@@ -28,11 +30,18 @@ HEADS: dict[str, HeadConfig] = {
     "cascade_rcnn": cascade_mask_rcnn(masks=False),
     "mask_rcnn": mask_rcnn(),
     "faster_rcnn": mask_rcnn(masks=False),
+    "sparse_rcnn": sparse_rcnn(),
 }
 """How a detector's name begins -> its head."""
-NECKS: dict[type, NeckConfig] = {TwoStageConfig: FpnConfig()}
+NECKS: dict[type, NeckConfig] = {
+    TwoStageConfig: FpnConfig(),
+    SparseConfig: FpnConfig(levels=4),
+}
 """Kind of head -> its published neck."""
-SELECTS: dict[type, SelectConfig] = {TwoStageConfig: SelectConfig()}
+SELECTS: dict[type, SelectConfig] = {
+    TwoStageConfig: SelectConfig(),
+    SparseConfig: SelectConfig(score=0.0),
+}
 """Kind of head -> how its detections are chosen in the published configuration."""
 
 
@@ -119,6 +128,8 @@ def _with_masks(config: HeadConfig, *, masks: bool) -> HeadConfig:
     """The head with or without its mask branch."""
     if masks == (config.mask is not None):
         return config
+    if isinstance(config, SparseConfig):
+        raise InputError("Sparse R-CNN finds boxes only: leave masks out, or take another head.")
     return dataclasses.replace(config, mask=mask_rcnn().mask if masks else None)
 
 

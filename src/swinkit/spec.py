@@ -14,6 +14,7 @@ from swinkit.backbones.config import (
     TimmConfig,
 )
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.segmentation.config import SegmenterConfig
 
@@ -117,6 +118,7 @@ _TAGGED = {
     "segmenter": SegmenterConfig,
     "detector": DetectorConfig,
     "two_stage": TwoStageConfig,
+    "sparse_rcnn": SparseConfig,
     "model": ModelSpec,
 }
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""

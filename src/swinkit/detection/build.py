@@ -5,12 +5,15 @@ from collections.abc import Callable
 from swinkit.backbones import Trunk, build_trunk
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
 from swinkit.detection.detector import Detector
+from swinkit.detection.sparse_config import SparseConfig
+from swinkit.detection.sparse_rcnn import SparseRcnn
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec
 
 DETECTORS: dict[type, Callable[..., Detector]] = {
     TwoStageConfig: TwoStageDetector,
+    SparseConfig: SparseRcnn,
 }
 """Configuration of a head -> detector (backbone, config, spec)."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from swinkit.backbones.config import SwinConfig, TrunkConfig
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 
 
@@ -148,7 +149,7 @@ class TwoStageConfig:
 
 NeckConfig = FpnConfig
 """Whatever makes a pyramid; every one has `channels`, `levels` and `start`."""
-HeadConfig = TwoStageConfig
+HeadConfig = TwoStageConfig | SparseConfig
 """One a kind of detector."""
 
 
@@ -161,7 +162,8 @@ class SelectConfig:
         proposals: proposals a picture after it.
         proposal_iou: overlap from which a worse proposal goes.
         score: least score of a detection.
-        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian).
+        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian); none: all stay; auto:
+            none where the detector is made for that and looks once, else hard.
         iou: overlap from which a worse box of the same class goes (hard).
         sigma: width of the Gaussian (soft).
         most: detections a picture.
@@ -172,7 +174,7 @@ class SelectConfig:
     proposals: int = 1000
     proposal_iou: float = 0.7
     score: float = 0.05
-    nms: Literal["hard", "soft"] = "hard"
+    nms: Literal["auto", "hard", "soft", "none"] = "auto"
     iou: float = 0.5
     sigma: float = 0.5
     most: int = 100

@@ -14,8 +14,10 @@ from swinkit.detection.config import (
     cascade_mask_rcnn,
     mask_rcnn,
 )
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.weights.formats import State
+from swinkit.weights.infer_query import infer_sparse_rcnn, is_sparse_rcnn
 
 NAMES = {
     (False, True): "mask_rcnn",
@@ -27,8 +29,8 @@ NAMES = {
 
 
 def is_detector(ours: State) -> bool:
-    """Whether these tensors, by our names, are a two-stage detector's."""
-    return "roi.0.box.classes.weight" in ours
+    """Whether these tensors, by our names, are a detector's."""
+    return "roi.0.box.classes.weight" in ours or is_sparse_rcnn(ours)
 
 
 def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
@@ -37,6 +39,8 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     Raises:
         InputError: it is neither of one stage nor of three, whose thresholds the tensors do not tell.
     """
+    if is_sparse_rcnn(ours):
+        return infer_sparse_rcnn(ours, backbone)
     stages = _count(ours, r"roi\.(\d+)\.")
     published = {1: mask_rcnn, 3: cascade_mask_rcnn}
     if stages not in published:
@@ -63,8 +67,11 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
 
 def detector_name(config: DetectorConfig, backbone: str) -> str:
     """Return what the detector on a backbone of this name is called, or "" when it has none."""
-    several = len(config.head.stages) > 1
-    return f"{NAMES[several, config.head.mask is not None]}_{backbone}" if backbone else ""
+    if isinstance(config.head, SparseConfig):
+        kind = "sparse_rcnn"
+    else:
+        kind = NAMES[len(config.head.stages) > 1, config.head.mask is not None]
+    return f"{kind}_{backbone}" if backbone else ""
 
 
 def _rpn(ours: State, base: RpnConfig) -> RpnConfig:

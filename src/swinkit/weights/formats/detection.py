@@ -9,9 +9,12 @@ from swinkit.weights.formats.mmdet import MMDET3
 from swinkit.weights.formats.official import OFFICIAL_DENSE
 from swinkit.weights.formats.rules import Rule
 
-_SHARED = (
+NECK = (
     Rule("neck.lateral_convs.{i}.conv.{p}", "neck.laterals.{i}.{p}"),
     Rule("neck.fpn_convs.{i}.conv.{p}", "neck.outputs.{i}.{p}"),
+)
+_SHARED = (
+    *NECK,
     Rule("rpn_head.rpn_conv.{p}", "rpn.conv.{p}"),
     Rule("rpn_head.rpn_cls.{p}", "rpn.scores.{p}"),
     Rule("rpn_head.rpn_reg.{p}", "rpn.deltas.{p}"),
