@@ -17,6 +17,7 @@ from swinkit.detection.config import (
     mask_rcnn,
 )
 from swinkit.detection.detector import Detector
+from swinkit.detection.htc_config import HtcConfig, htc, htc_plus
 from swinkit.detection.sparse_config import SparseConfig, sparse_rcnn
 from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
@@ -30,16 +31,20 @@ HEADS: dict[str, HeadConfig] = {
     "cascade_rcnn": cascade_mask_rcnn(masks=False),
     "mask_rcnn": mask_rcnn(),
     "faster_rcnn": mask_rcnn(masks=False),
+    "htc_plus": htc_plus(),
+    "htc": htc(),
     "sparse_rcnn": sparse_rcnn(),
 }
 """How a detector's name begins -> its head."""
 NECKS: dict[type, NeckConfig] = {
     TwoStageConfig: FpnConfig(),
+    HtcConfig: FpnConfig(),
     SparseConfig: FpnConfig(levels=4),
 }
 """Kind of head -> its published neck."""
 SELECTS: dict[type, SelectConfig] = {
     TwoStageConfig: SelectConfig(),
+    HtcConfig: SelectConfig(score=0.001),
     SparseConfig: SelectConfig(score=0.0),
 }
 """Kind of head -> how its detections are chosen in the published configuration."""

@@ -14,6 +14,7 @@ from swinkit.backbones.config import (
     TimmConfig,
 )
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
+from swinkit.detection.htc_config import HtcConfig
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.segmentation.config import SegmenterConfig
@@ -118,6 +119,7 @@ _TAGGED = {
     "segmenter": SegmenterConfig,
     "detector": DetectorConfig,
     "two_stage": TwoStageConfig,
+    "htc": HtcConfig,
     "sparse_rcnn": SparseConfig,
     "model": ModelSpec,
 }

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from swinkit.backbones import Trunk, build_trunk
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
 from swinkit.detection.detector import Detector
+from swinkit.detection.htc import HybridTaskCascade
+from swinkit.detection.htc_config import HtcConfig
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.detection.sparse_rcnn import SparseRcnn
 from swinkit.detection.two_stage import TwoStageDetector
@@ -13,6 +15,7 @@ from swinkit.spec import ModelSpec
 
 DETECTORS: dict[type, Callable[..., Detector]] = {
     TwoStageConfig: TwoStageDetector,
+    HtcConfig: HybridTaskCascade,
     SparseConfig: SparseRcnn,
 }
 """Configuration of a head -> detector (backbone, config, spec)."""

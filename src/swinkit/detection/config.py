@@ -87,7 +87,9 @@ class BoxHeadConfig:
         conv_norm: batch norm after each of them, synchronised when training on several devices.
         fcs: number of linear layers.
         fc_channels: their width.
+        class_agnostic: one box for all classes instead of one each.
         loss: deltas: L1 between box deltas; giou: GIoU between boxes.
+        smooth_beta: of deltas: 0 for the L1 loss, else where the smooth L1 loss turns linear.
         loss_weight: of the box loss.
     """
 
@@ -97,7 +99,9 @@ class BoxHeadConfig:
     conv_norm: bool = False
     fcs: int = 2
     fc_channels: int = 1024
+    class_agnostic: bool = False
     loss: Literal["deltas", "giou"] = "deltas"
+    smooth_beta: float = 0.0
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:

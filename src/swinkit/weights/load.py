@@ -20,7 +20,7 @@ from swinkit.weights.resize import adapt_input_channels, resize_bias_table, resi
 _TABLE = "relative_position_bias_table"
 _CLASSIFIERS = re.compile(
     r"(head|decode_head\.classify|auxiliary_head\.classify"
-    r"|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits|classes))"
+    r"|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits|classes)|semantic\.logits)"
 )
 """Layers with outputs for each class."""
 _MASKS = re.compile(r"roi\.\d+\.mask\..*")
@@ -235,8 +235,8 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
 
 
 def _classes(state: State) -> int:
-    if "roi.0.box.deltas.weight" in state:
-        return state["roi.0.box.deltas.weight"].shape[0] // 4
+    if "roi.0.box.classes.weight" in state:
+        return state["roi.0.box.classes.weight"].shape[0] - 1
     heads = ("head.weight", "decode_head.classify.weight", "roi.0.classes.weight")
     return next((state[name].shape[0] for name in heads if name in state), 0)
 

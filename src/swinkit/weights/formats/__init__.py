@@ -2,6 +2,7 @@
 
 from swinkit.weights.formats.base import HEADS, Format, State
 from swinkit.weights.formats.detection import MMDET3_CASCADE, MMDET3_RCNN, OFFICIAL_CASCADE, OFFICIAL_RCNN
+from swinkit.weights.formats.detection_htc import MMDET3_HTC, OFFICIAL_HTC
 from swinkit.weights.formats.detection_query import MMDET3_SPARSE, OFFICIAL_SPARSE
 from swinkit.weights.formats.huggingface import HUGGINGFACE
 from swinkit.weights.formats.mmdet import MMDET3
@@ -17,6 +18,8 @@ FORMATS: dict[str, Format] = {
     "mmseg": MMSEG,
     "official_rcnn": OFFICIAL_RCNN,
     "official_cascade": OFFICIAL_CASCADE,
+    "official_htc": OFFICIAL_HTC,
+    "mmdet3_htc": MMDET3_HTC,
     "official_sparse": OFFICIAL_SPARSE,
     "mmdet3_sparse": MMDET3_SPARSE,
     "mmdet3_rcnn": MMDET3_RCNN,

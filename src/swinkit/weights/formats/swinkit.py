@@ -2,6 +2,7 @@
 
 from swinkit.weights.formats.base import BLOCK_LEAVES, Format, block_rules
 from swinkit.weights.formats.detection import OUR_DETECTORS
+from swinkit.weights.formats.detection_htc import OUR_HTC
 from swinkit.weights.formats.detection_query import OUR_SPARSE
 from swinkit.weights.formats.rules import Rule
 from swinkit.weights.formats.segmentation import OUR_HEADS
@@ -31,6 +32,7 @@ SWINKIT = Format(
         *block_rules("stages.{i}.blocks.{j}", _LEAVES),
         *OUR_HEADS,
         *OUR_DETECTORS,
+        *OUR_HTC,
         *OUR_SPARSE,
     ),
     prefix="backbone.",
