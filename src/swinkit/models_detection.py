@@ -112,7 +112,7 @@ def create_detector(
             num_classes=num_classes or len(class_names) or 80,
             neck=neck or dataclasses.replace(NECKS[type(config)], channels=neck_channels),
             head=config,
-            select=select or SELECTS[type(config)],
+            select=select or published_select(config),
             short_side=short_side,
             long_side=long_side,
             scale=scale,
@@ -127,6 +127,13 @@ def create_detector(
         _fill(model, str(base) if pretrained is True else pretrained)
     backbone.set_grad_checkpointing(grad_checkpointing)
     return model
+
+
+def published_select(head: HeadConfig) -> SelectConfig:
+    """Return how the published configuration of a head chooses; HTC++ has soft-NMS (A2.2)."""
+    select = SELECTS[type(head)]
+    soft = isinstance(head, HtcConfig) and head.global_attention
+    return dataclasses.replace(select, nms="soft") if soft else select
 
 
 def _with_masks(config: HeadConfig, *, masks: bool) -> HeadConfig:

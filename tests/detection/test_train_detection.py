@@ -10,48 +10,20 @@ import torch
 from PIL import Image
 
 import swinkit
+from detector_jobs import TINY, job
 from swinkit.cli.main import main
-from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
-from swinkit.detection.config import DetectorConfig, SelectConfig
+from swinkit.data.object_config import ObjectDataConfig
+from swinkit.detection.config import DetectorConfig
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.errors import InputError
 from swinkit.recipes import RECIPES
 from swinkit.train import train
-from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.config import ScheduleConfig, TrainerConfig
+from swinkit.train.detection_config import DetectConfig
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare_detection import open_object_data
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
-
-TINY = DetectorOptions(
-    name="custom",
-    embed_dim=8,
-    depths=(1, 1, 1, 1),
-    num_heads=(1, 1, 2, 2),
-    window_size=4,
-    channels=16,
-    fc_channels=32,
-    samples=32,
-    anchor_scale=4.0,
-    short_side=64,
-    long_side=96,
-)
-AUGMENT = ObjectAugmentConfig(short_sides=(56, 64, 72), long_side=96, crop_sides=(64,), crop_range=(48, 64))
-
-
-def job(data: Path, out: Path, **changes) -> DetectConfig:
-    config = DetectConfig(
-        model=TINY,
-        data=ObjectDataConfig(path=data, batch_size=2, workers=0),
-        augment=AUGMENT,
-        select=SelectConfig(score=0.0, most=20, before_nms=100, proposals=50),
-        optimizer=OptimizerConfig(lr=2e-3),
-        schedule=ScheduleConfig(epochs=2, warmup_epochs=0, kind="drops", drops=(1,)),
-        trainer=TrainerConfig(device="cpu", log_every=1),
-        out=out,
-    )
-    return dataclasses.replace(config, **changes)
 
 
 def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
@@ -63,12 +35,14 @@ def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
         pretrained=False,
         channels=16,
         fc_channels=32,
+        proposals=10,
         short_side=64,
         long_side=96,
     )
     augment = dataclasses.replace(
         config.augment,
         short_sides=(64,),
+        short_range=(48, 64) if config.augment.short_range else None,
         long_side=96,
         crop_sides=(64,),
         crop_range=(48, 64),
@@ -270,7 +244,7 @@ def test_recipe_takes_one_step(name: str, object_folder, tmp_path: Path) -> None
     assert result.model.is_file()
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith("x")])
+@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith(("1x", "3x"))])
 def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     recipe = RECIPES[name]()
     assert isinstance(recipe, DetectConfig)

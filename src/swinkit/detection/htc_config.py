@@ -7,7 +7,7 @@ from swinkit.detection.config import BoxHeadConfig, MaskHeadConfig, RpnConfig, S
 from swinkit.errors import InputError
 
 STUFF_CLASSES = 183
-"""Of COCO's stuff maps: 0 for what is not labelled otherwise, 1 to 182."""
+"""Of the published semantic branch, for COCO's stuff maps."""
 
 
 @dataclass(frozen=True, kw_only=True)

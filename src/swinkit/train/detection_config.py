@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.detection.config import SelectConfig
+from swinkit.detection.htc_config import STUFF_CLASSES
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
 
@@ -16,8 +17,12 @@ class DetectorOptions:
     Attributes:
         name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
             for a Swin Transformer described by the numbers below.
-        head: mask_rcnn or cascade_mask_rcnn.
+        head: mask_rcnn, cascade_mask_rcnn, htc, htc_plus (the paper's HTC++), or sparse_rcnn (boxes only).
         masks: whether objects are outlined: auto (if the data have outlines), True or False.
+        semantic: of htc: whether the stuff around objects is learnt too: auto (if the data have stuff maps),
+            True or False.
+        stuff_classes: of htc: classes of the stuff maps.
+        proposals: of sparse_rcnn: boxes that are learnt, and detections that can be made.
         pretrained: True for the published weights of the backbone; the path of a checkpoint of a classifier,
             a backbone or a detector; False to start from scratch.
         window_size: tokens a side of a window.
@@ -39,8 +44,17 @@ class DetectorOptions:
     """
 
     name: str = "swin_tiny_patch4_window7_224"
-    head: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
+    head: Literal[
+        "mask_rcnn",
+        "cascade_mask_rcnn",
+        "htc",
+        "htc_plus",
+        "sparse_rcnn",
+    ] = "mask_rcnn"
     masks: bool | Literal["auto"] = "auto"
+    semantic: bool | Literal["auto"] = "auto"
+    stuff_classes: int = STUFF_CLASSES
+    proposals: int = 300
     pretrained: bool | str = False
     window_size: int | None = None
     drop_path_rate: float | None = None
