@@ -1,12 +1,15 @@
-"""Parameters and FLOPs of two-stage detectors at 1280 x 800 against the paper's Table 2.
+"""Parameters and FLOPs of detectors at 1280 x 800 against the paper's Table 2.
 
     python benchmarks/detector_parameters_and_flops.py
 
 Built without memory for the weights (device "meta"). As the published code counts: backbone, pyramid and
 proposal network over the whole picture, every stage's box head on 1000 regions, every stage's mask head on
 100; one multiply-add is one FLOP. The published code pads a map to whole windows before it projects queries,
-keys and values; ours after, so it saves the projections of the padding. They are added again to compare. The
-exit code is 1 when a number is then further from the paper's than `ALLOWED`.
+keys and values; ours after, so it saves the projections of the padding. They are added again to compare. Of
+Sparse R-CNN all proposals are counted at every stage; the printed numbers are met only without the batched
+products in its heads (a proposal's own weights, attention between proposals), which the published counter
+therefore seems not to see: they are counted, and left out to compare. The exit code is 1 when a number is
+then further from the paper's than `ALLOWED` and the rounding of the printed one.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from swinkit.backbones.config import SwinConfig, stage_windows
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.cli.common import print_table
 from swinkit.detection.detector import Detector
+from swinkit.detection.sparse_rcnn import SparseRcnn
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.models_detection import create_detector
 from swinkit.ops.windows import padded_size, to_pair
@@ -34,6 +38,10 @@ PUBLISHED: dict[str, tuple[str, int, int]] = {
     "cascade_mask_rcnn_swin_tiny_patch4_window7_224": ("Table 2", 86, 745),
     "cascade_mask_rcnn_swin_small_patch4_window7_224": ("Table 2", 107, 838),
     "cascade_mask_rcnn_swin_base_patch4_window7_224": ("Table 2", 145, 982),
+    "sparse_rcnn_swin_tiny_patch4_window7_224": ("Table 2", 110, 172),
+    "sparse_rcnn_timm/resnet50": ("Table 2", 106, 166),
+    "htc_plus_swin_base_patch4_window7_224": ("Table 2", 160, 1043),
+    "htc_plus_swin_large_patch4_window7_224": ("Table 2", 284, 1470),
     "cascade_mask_rcnn_timm/resnet50": ("Table 2", 82, 739),
     "cascade_mask_rcnn_timm/resnext101_32x4d": ("Table 2", 101, 819),
     "cascade_mask_rcnn_timm/resnext101_64x4d": ("Table 2", 140, 972),
@@ -50,13 +58,15 @@ ALLOWED = 0.003
 class Row:
     """One model, parameters and multiply-adds as counted and as published (millions, billions).
 
-    `padding` is what the published code spends on the projections of padded tokens.
+    `padding` is what the published code spends on the projections of padded tokens, `products` what its
+    counter seems not to see in the heads.
     """
 
     model: str
     parameters: int
     flops: int
     padding: int
+    products: int
     source: str
     published_parameters: int
     published_flops: int
@@ -65,12 +75,17 @@ class Row:
     def fits(self) -> bool:
         """Whether both numbers are the published ones."""
         same = abs(self.parameters / 1e6 - self.published_parameters) <= 0.5
-        return same and abs(self.difference) <= ALLOWED
+        return same and abs(self.difference) <= ALLOWED + 0.5 / self.published_flops
 
     @property
     def difference(self) -> float:
-        """Of the FLOPs, as a share, counted as the published code spends them."""
-        return (self.flops + self.padding) / 1e9 / self.published_flops - 1
+        """Of the FLOPs, as a share, counted as the published code counts them."""
+        return self.as_published / 1e9 / self.published_flops - 1
+
+    @property
+    def as_published(self) -> int:
+        """Multiply-adds as the published code counts them."""
+        return self.flops + self.padding - self.products
 
 
 def main() -> int:
@@ -86,7 +101,7 @@ def main() -> int:
             "parameters M",
             "published",
             "FLOPs G",
-            "with padding",
+            "as published",
             "published",
             "differs by %",
             "fits",
@@ -97,7 +112,7 @@ def main() -> int:
                 f"{row.parameters / 1e6:.2f}",
                 row.published_parameters,
                 f"{row.flops / 1e9:.1f}",
-                f"{(row.flops + row.padding) / 1e9:.1f}",
+                f"{row.as_published / 1e9:.1f}",
                 row.published_flops,
                 f"{100 * row.difference:+.2f}",
                 "yes" if row.fits else "NO",
@@ -121,6 +136,7 @@ def count(name: str) -> Row:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         flops=count_flops(model),
         padding=projections_of_padding(model.config.backbone),
+        products=batched_products(model),
         source=source,
         published_parameters=parameters,
         published_flops=flops,
@@ -129,16 +145,42 @@ def count(name: str) -> Row:
 
 def count_flops(model: Detector) -> int:
     """Multiply-adds of one picture of `SIZE`."""
+    if isinstance(model, SparseRcnn):
+        return count_sparse(model)
     assert isinstance(model, TwoStageDetector)
     width, config = model.config.neck.channels, model.head_config
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         levels = model.features(torch.empty(1, 3, *SIZE))
-        model.rpn(levels)
+        model.rpn(levels[: len(model.strides)])
         for stage in model.stages:
             stage.box(torch.empty(REGIONS, width, config.box.pool, config.box.pool))
             if stage.mask is not None and config.mask is not None:
-                stage.mask(torch.empty(MASKS, width, config.mask.pool, config.mask.pool))
+                regions = torch.empty(MASKS, width, config.mask.pool, config.mask.pool)
+                before = torch.empty_like(regions) if stage.mask.relay is not None else None
+                stage.mask(regions, before)
     return counter.get_total_flops() // 2
+
+
+def count_sparse(model: SparseRcnn) -> int:
+    """Multiply-adds of one picture, all proposals at every stage."""
+    width, config = model.config.neck.channels, model.head_config
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.features(torch.empty(1, 3, *SIZE))
+        regions = torch.empty(config.proposals, width, config.pool, config.pool)
+        features = torch.empty(1, config.proposals, width)
+        for head in model.roi:
+            head(features, regions)
+    return counter.get_total_flops() // 2
+
+
+def batched_products(model: Detector) -> int:
+    """Multiply-adds of the products of two computed tensors in the heads of Sparse R-CNN, else 0."""
+    if not isinstance(model, SparseRcnn):
+        return 0
+    head, width = model.head_config, model.config.neck.channels
+    interaction = 2 * head.pool**2 * width * head.dynamic
+    attention = 2 * head.proposals * width
+    return head.stages * head.proposals * (interaction + attention)
 
 
 def projections_of_padding(config: Any) -> int:

@@ -38,6 +38,7 @@ def test_box_and_outline_are_where_the_object_went(code: bool, tmp_path) -> None
     for seed in range(12):
         torch.manual_seed(seed)
         moved, new = move_objects(picture, record)
+        assert new.segments[0] is not None
         white = np.asarray(moved)[..., 0] > 190
         assert (white != (draw_segment(new.segments[0], SIZE) > 0)).mean() < 0.02
         rows, columns = np.nonzero(white)

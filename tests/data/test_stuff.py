@@ -35,6 +35,7 @@ def dataset(tmp_path) -> ObjectDataset:
 
 def test_maps_are_found_in_the_published_layout(dataset: ObjectDataset, tmp_path) -> None:
     folder = find_stuff(dataset, tmp_path)
+    assert folder is not None
     assert folder == tmp_path / "stuffthingmaps" / "train2017"
     found = with_stuff(dataset, folder, Problems("error"))
     assert found.has_stuff

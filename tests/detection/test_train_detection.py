@@ -259,3 +259,18 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert recipe.trainer.sync_batchnorm
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith("6x")])
+def test_recipe_of_htc_plus_is_a2_2(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert isinstance(recipe, DetectConfig)
+    assert recipe.model.head == "htc_plus"
+    assert (recipe.schedule.epochs, recipe.schedule.drops) == (72, (63, 69))
+    augment = recipe.augment
+    assert (augment.short_range, augment.long_side, augment.instaboost) == ((400, 1400), 1600, 0.5)
+    assert augment.crop_probability == 0
+    assert recipe.select.nms == "soft"
+    weights = catalog.find(str(recipe.model.pretrained))
+    assert weights is not None
+    assert weights.num_classes == 21841
