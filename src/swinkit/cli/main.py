@@ -1,7 +1,7 @@
 """The `swinkit` program: finds the command, runs it, and turns what goes wrong into one line and a code.
 
-Exit codes: 0 done, 1 found wanting or a defect of ours, 2 bad input, 130 stopped with Ctrl-C, 141 the
-reader of our output went away.
+Exit codes: 0 done, 1 found wanting or a defect of ours, 2 bad input, 130 stopped with Ctrl-C or, by
+training that has saved its state, with another signal, 141 the reader of our output went away.
 """
 
 import os

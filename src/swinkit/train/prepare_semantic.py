@@ -34,7 +34,18 @@ def with_stuff_branch(head: HtcConfig, options: DetectorOptions, *, semantic: bo
     return replace(head, semantic=branch)
 
 
-def stuff_classes(config: DetectorConfig) -> int | None:
-    """Return how many classes of stuff a detector learns; None for none."""
+def stuff_classes(config: DetectorConfig, data: ObjectDataset) -> int | None:
+    """Return how many classes of stuff a detector learns; None for none.
+
+    Raises:
+        InputError: it learns them, and the pictures have no stuff maps (any more).
+    """
     head = config.head
-    return head.semantic.classes if isinstance(head, HtcConfig) and head.semantic is not None else None
+    if not isinstance(head, HtcConfig) or head.semantic is None:
+        return None
+    if not data.has_stuff:
+        raise InputError(
+            "the detector has a semantic branch and the training pictures have no stuff maps: give their "
+            "folder with --data.stuff."
+        )
+    return head.semantic.classes

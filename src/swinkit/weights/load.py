@@ -23,8 +23,8 @@ _CLASSIFIERS = re.compile(
     r"|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits|classes)|semantic\.logits)"
 )
 """Layers with outputs for each class."""
-_MASKS = re.compile(r"roi\.\d+\.mask\..*")
-"""Keys of the mask branch, which a detector may be given or may lose."""
+_BRANCHES = (re.compile(r"roi\.\d+\.mask\..*"), re.compile(r"semantic\..*"))
+"""Keys of the branches that a detector may be given or may lose."""
 _STEM = "patch_embed.proj.weight"
 
 
@@ -125,7 +125,7 @@ def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head
     for layer in sorted(filter(_CLASSIFIERS.fullmatch, layers)):
         _drop_layer(layer, weights, target, report, replace_head=replace_head)
     if replace_head:
-        _fit_masks(weights, target, report)
+        _fit_branches(weights, target, report)
     head, wanted = weights.get("head.weight"), target.get("head.weight")
     if head is None and replace_head:
         report.fresh += [key for key in target if key.startswith("head.")]
@@ -153,16 +153,17 @@ def _drop_layer(layer: str, weights: State, target: State, report: LoadReport, *
         del weights[key]
 
 
-def _fit_masks(weights: State, target: State, report: LoadReport) -> None:
-    """Leave the mask branch out, or at its random start, where only one of file and model has one."""
-    given = [key for key in weights if _MASKS.fullmatch(key)]
-    wanted = [key for key in target if _MASKS.fullmatch(key)]
-    if given and not wanted:
-        report.unused += given
-        for key in given:
-            del weights[key]
-    if wanted and not given:
-        report.fresh += [key for key in wanted if key not in report.fresh]
+def _fit_branches(weights: State, target: State, report: LoadReport) -> None:
+    """Leave a branch out, or at its random start, where only one of file and model has it."""
+    for branch in _BRANCHES:
+        given = [key for key in weights if branch.fullmatch(key)]
+        wanted = [key for key in target if branch.fullmatch(key)]
+        if given and not wanted:
+            report.unused += given
+            for key in given:
+                del weights[key]
+        if wanted and not given:
+            report.fresh += [key for key in wanted if key not in report.fresh]
 
 
 def _copy_as_is(model: nn.Module, state: State, spec: ModelSpec) -> LoadReport:
