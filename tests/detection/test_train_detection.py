@@ -307,7 +307,10 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert recipe.optimizer.no_decay == "layer_norms"
     assert recipe.trainer.sync_batchnorm
     depth = {"cascade_mask_rcnn_swin_tiny_1x": 0.0, "mask_rcnn_swin_tiny_1x": 0.1}
-    depth |= {"cascade_mask_rcnn_swin_base_3x": 0.3, "cascade_mask_rcnn_resnet50_3x": None}
+    depth |= {
+        "cascade_mask_rcnn_swin_base_3x": 0.3,
+        **{own: None for own in RECIPES_HERE if "resnet50" in own},
+    }
     assert recipe.model.drop_path_rate == depth.get(name, 0.2)
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there
