@@ -15,6 +15,8 @@ from swinkit.backbones.config import (
 )
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
 from swinkit.detection.config_dense import AtssConfig, BiFpnConfig, RepPointsV2Config
+from swinkit.detection.htc_config import HtcConfig
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.segmentation.config import SegmenterConfig
 
@@ -121,6 +123,8 @@ _TAGGED = {
     "atss": AtssConfig,
     "reppoints_v2": RepPointsV2Config,
     "bifpn": BiFpnConfig,
+    "htc": HtcConfig,
+    "sparse_rcnn": SparseConfig,
     "model": ModelSpec,
 }
 """Dataclasses that may stand where several are possible, by the tag written as "kind"."""

@@ -1,7 +1,6 @@
 """Two-stage detectors against outputs of the published code, and their published key files, complete."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from golden_cases import ROOT, meta_state
-from swinkit.backbones import SwinConfig
+from golden_cases import meta_state
+from golden_detectors import (
+    Io,
+    close,
+    config_of,
+    detector_cases,
+    same_boxes,
+    sizes_of,
+    targets_of,
+    trunk_of,
+)
 from swinkit.build import build_model
 from swinkit.detection.config import (
     BoxHeadConfig,
@@ -26,36 +34,18 @@ from swinkit.detection.config import (
     TwoStageConfig,
 )
 from swinkit.detection.extractor import to_regions
-from swinkit.detection.structures import Targets
 from swinkit.detection.two_stage import TwoStageDetector
-from swinkit.ops.boxes import pairwise_iou
 from swinkit.ops.masks import paste_masks
 from swinkit.spec import ModelSpec
 from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 
-TOLERANCE = 1e-4
-"""Of the tensor's largest value."""
-PIXELS = 1e-3
 TYPES = ("MaskRCNN", "CascadeRCNN")
-Io = dict[str, Tensor]
-
-
-def detector_cases() -> list[Any]:
-    """Every case of these detectors; one that skips where there are none."""
-    shared = Path(os.environ.get("SWINKIT_GOLDEN") or ROOT.parent.parent / "shared" / "golden")
-    found = []
-    for label, root in (("slim", ROOT / "golden"), ("golden", shared)):
-        for path in sorted(root.glob("*/case.json")):
-            if json.loads(path.read_text()).get("config", {}).get("type") in TYPES:
-                found.append(pytest.param(path.parent, id=f"{label}-{path.parent.name}"))
-    reason = "no such cases here: set SWINKIT_GOLDEN to their folder"
-    return found or [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
 
 
 def spec_of_case(folder: Path) -> ModelSpec:
     """The model that case.json describes."""
-    config = json.loads((folder / "case.json").read_text())["config"]
-    trunk, rpn, roi = config["backbone"], config["rpn_head"], config["roi_head"]
+    config = config_of(folder)
+    rpn, roi = config["rpn_head"], config["roi_head"]
     train, test = config["train_cfg"], config["test_cfg"]
     heads = _listed(roi["bbox_head"])
     rcnn = _listed(train["rcnn"])
@@ -66,19 +56,7 @@ def spec_of_case(folder: Path) -> ModelSpec:
     assert all(item["sampler"]["num"] >= 1_000_000 for item in [train["rpn"], *rcnn]), "samplers take all"
     return ModelSpec(
         config=DetectorConfig(
-            backbone=SwinConfig(
-                embed_dim=trunk["embed_dim"],
-                depths=tuple(trunk["depths"]),
-                num_heads=tuple(trunk["num_heads"]),
-                window_size=trunk["window_size"],
-                mlp_ratio=trunk["mlp_ratio"],
-                qkv_bias=trunk["qkv_bias"],
-                patch_norm=trunk["patch_norm"],
-                position="both" if trunk["ape"] else "relative",
-                window_policy="pad",
-                drop_path_rate=trunk["drop_path_rate"],
-                out_indices=tuple(trunk["out_indices"]),
-            ),
+            backbone=trunk_of(config),
             num_classes=head["num_classes"],
             neck=FpnConfig(channels=config["neck"]["out_channels"], levels=config["neck"]["num_outs"]),
             head=TwoStageConfig(
@@ -134,7 +112,7 @@ def spec_of_case(folder: Path) -> ModelSpec:
     )
 
 
-@pytest.fixture(params=detector_cases())
+@pytest.fixture(params=detector_cases(*TYPES))
 def case(request: pytest.FixtureRequest) -> tuple[Path, TwoStageDetector, Io]:
     """Folder, model and tensors."""
     folder: Path = request.param
@@ -148,21 +126,6 @@ def case(request: pytest.FixtureRequest) -> tuple[Path, TwoStageDetector, Io]:
         image, (height, width) = io["unpadded"], json.loads((folder / "case.json").read_text())["padded"]
         io["image"] = F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]))
     return folder, model.eval(), io
-
-
-def close(got: Tensor, wanted: Tensor, what: str) -> None:
-    assert got.shape == wanted.shape, f"{what}: {tuple(got.shape)}, expected {tuple(wanted.shape)}"
-    error = float((got.detach() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
-    assert error <= TOLERANCE, f"{what}: relative error {error:.2e}"
-
-
-def sizes_of(folder: Path, io: Io) -> list[tuple[int, int]]:
-    height, width = json.loads((folder / "case.json").read_text())["image_size"]
-    return [(height, width)] * len(io["image"])
-
-
-def targets_of(io: Io, count: int) -> list[Targets]:
-    return [Targets(io[f"gt.{i}.boxes"], io[f"gt.{i}.labels"], io.get(f"gt.{i}.masks")) for i in range(count)]
 
 
 @torch.inference_mode()
@@ -196,7 +159,7 @@ def test_proposals_are_the_published_ones(case: tuple[Path, TwoStageDetector, Io
     for picture, (boxes, scores) in enumerate(found):
         wanted_scores = io[f"proposals.{picture}.scores"]
         close(scores, wanted_scores, f"scores of the proposals of picture {picture}")
-        order = _same_boxes(boxes, scores, None, io[f"proposals.{picture}.boxes"], wanted_scores, None)
+        order = same_boxes(boxes, scores, None, io[f"proposals.{picture}.boxes"], wanted_scores, None)
         assert len(order) == len(boxes)
 
 
@@ -222,7 +185,7 @@ def test_detections_are_the_published_ones(case: tuple[Path, TwoStageDetector, I
     for picture, found in enumerate(model(io["image"], sizes)):
         wanted = {key: io[f"det.{picture}.{key}"] for key in ("boxes", "scores", "labels")}
         close(found.scores, wanted["scores"], f"scores of picture {picture}")
-        order = _same_boxes(
+        order = same_boxes(
             found.boxes, found.scores, found.labels, wanted["boxes"], wanted["scores"], wanted["labels"]
         )
         if found.masks is None or f"det.{picture}.masks" not in io:
@@ -264,8 +227,9 @@ def test_a_case_is_recognised_by_its_keys_alone(case: tuple[Path, TwoStageDetect
     assert found.num_classes == model.config.num_classes
     assert found.neck == model.config.neck
     assert isinstance(found.head, TwoStageConfig)
-    assert (found.head.box, found.head.mask) == (model.head_config.box, model.head_config.mask)
-    assert found.head.stages == model.head_config.stages
+    assert isinstance(model.config.head, TwoStageConfig)
+    assert (found.head.box, found.head.mask) == (model.config.head.box, model.config.head.mask)
+    assert found.head.stages == model.config.head.stages
 
 
 @pytest.mark.parametrize(
@@ -311,28 +275,6 @@ def test_mmdetection_3_names_the_same_model(case: tuple[Path, TwoStageDetector, 
 def test_regions_of_a_batch_name_their_picture() -> None:
     regions = to_regions([torch.ones(2, 4), torch.ones(0, 4), torch.ones(1, 4)])
     assert regions[:, 0].tolist() == [0, 0, 2]
-
-
-def _same_boxes(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor | None,
-    wanted_boxes: Tensor,
-    wanted_scores: Tensor,
-    wanted_labels: Tensor | None,
-) -> Tensor:
-    """Check boxes to `PIXELS`, as sets where scores are equal to float32 noise; return our index of each."""
-    assert boxes.shape == wanted_boxes.shape
-    near = (wanted_scores[:, None] - scores[None]).abs() <= 1e-5
-    if labels is not None and wanted_labels is not None:
-        near &= wanted_labels[:, None] == labels[None]
-    distance = (wanted_boxes[:, None] - boxes[None]).abs().amax(dim=-1)
-    distance = torch.where(near, distance, torch.inf)
-    order = distance.argmin(dim=1)
-    worst = distance.min(dim=1).values.max()
-    assert worst <= PIXELS, f"a box is {float(worst):.2e} pixels away"
-    assert len(order.unique()) == len(order) or bool((pairwise_iou(boxes, boxes) > 0.999).sum() > len(order))
-    return order
 
 
 def _listed(value: Any) -> list[Any]:

@@ -11,48 +11,20 @@ import torch
 from PIL import Image
 
 import swinkit
+from detector_jobs import TINY, job
 from swinkit.cli.main import main
-from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
+from swinkit.data.object_config import ObjectDataConfig
 from swinkit.detection.config import DetectorConfig, SelectConfig
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.errors import InputError
 from swinkit.recipes import RECIPES
 from swinkit.train import train
-from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from swinkit.train.config import ScheduleConfig, TrainerConfig
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare_detection import build_detector_of, open_object_data
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
-
-TINY = DetectorOptions(
-    name="custom",
-    embed_dim=8,
-    depths=(1, 1, 1, 1),
-    num_heads=(1, 1, 2, 2),
-    window_size=4,
-    channels=16,
-    fc_channels=32,
-    samples=32,
-    anchor_scale=4.0,
-    short_side=64,
-    long_side=96,
-)
-AUGMENT = ObjectAugmentConfig(short_sides=(56, 64, 72), long_side=96, crop_sides=(64,), crop_range=(48, 64))
-
-
-def job(data: Path, out: Path, **changes) -> DetectConfig:
-    config = DetectConfig(
-        model=TINY,
-        data=ObjectDataConfig(path=data, batch_size=2, workers=0),
-        augment=AUGMENT,
-        select=SelectConfig(score=0.0, most=20, before_nms=100, proposals=50),
-        optimizer=OptimizerConfig(lr=2e-3),
-        schedule=ScheduleConfig(epochs=2, warmup_epochs=0, kind="drops", drops=(1,)),
-        trainer=TrainerConfig(device="cpu", log_every=1),
-        out=out,
-    )
-    return dataclasses.replace(config, **changes)
 
 
 def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
@@ -64,12 +36,14 @@ def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
         pretrained=False,
         channels=16 if config.model.head.endswith("rcnn") else 32,  # group norm has 32 groups
         fc_channels=32,
+        proposals=10,
         short_side=64,
         long_side=96,
     )
     augment = dataclasses.replace(
         config.augment,
         short_sides=(64,),
+        short_range=(48, 64) if config.augment.short_range else None,
         long_side=96,
         crop_sides=(64,),
         crop_range=(48, 64),
@@ -318,7 +292,7 @@ def test_recipe_takes_one_step(name: str, object_folder, tmp_path: Path) -> None
     assert result.model.is_file()
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith("x")])
+@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith(("1x", "3x"))])
 def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     recipe = RECIPES[name]()
     assert isinstance(recipe, DetectConfig)
@@ -334,7 +308,25 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert recipe.optimizer.no_decay == "layer_norms"
     assert recipe.trainer.sync_batchnorm
     depth = {"cascade_mask_rcnn_swin_tiny_1x": 0.0, "mask_rcnn_swin_tiny_1x": 0.1}
-    depth |= {"cascade_mask_rcnn_swin_base_3x": 0.3, "cascade_mask_rcnn_resnet50_3x": None}
-    assert recipe.model.drop_path_rate == depth.get(name, None if "resnet" in name else 0.2)
+    depth |= {
+        "cascade_mask_rcnn_swin_base_3x": 0.3,
+        **{own: None for own in RECIPES_HERE if "resnet50" in own},
+    }
+    assert recipe.model.drop_path_rate == depth.get(name, 0.2)
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES_HERE if name.endswith("6x")])
+def test_recipe_of_htc_plus_is_a2_2(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert isinstance(recipe, DetectConfig)
+    assert recipe.model.head == "htc_plus"
+    assert (recipe.schedule.epochs, recipe.schedule.drops) == (72, (63, 69))
+    augment = recipe.augment
+    assert (augment.short_range, augment.long_side, augment.instaboost) == ((400, 1400), 1600, 0.5)
+    assert augment.crop_probability == 0
+    assert recipe.select.nms == "soft"
+    weights = catalog.find(str(recipe.model.pretrained))
+    assert weights is not None
+    assert weights.num_classes == 21841

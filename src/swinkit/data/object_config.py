@@ -20,6 +20,8 @@ class ObjectDataConfig(LoadingConfig):
             images/ and labels/ with a text file a picture; voc: an XML file a picture; auto tells them apart.
         path: folder of the data, or a COCO JSON file.
         pictures: folder of the pictures, where it is not found beside the annotations.
+        stuff: folder of stuff maps of the training pictures, a PNG file NAME.png a picture, for the semantic
+            branch of htc; found beside COCO's annotations as stuffthingmaps/train2017.
         val_fraction: share of the pictures held out where the data has no validation part.
         split_seed: which pictures are held out.
         bad: what a wrong annotation or a damaged picture does: stop with its name, or be named and left out.
@@ -32,6 +34,7 @@ class ObjectDataConfig(LoadingConfig):
     kind: ObjectKind = "auto"
     path: Path | None = None
     pictures: Path | None = None
+    stuff: Path | None = None
     val_fraction: float = 0.1
     split_seed: int = 0
     bad: Literal["error", "skip"] = "error"
@@ -57,12 +60,14 @@ class ObjectAugmentConfig:
         crop_probability: share of pictures of which a part is taken first:
         crop_sides: resized to one of these short sides, the long side limited as above,
         crop_range: a part of (smallest, largest) pixels a side is cut out, and then resized as above.
+        short_range: short sides are drawn from all between (smallest, largest) instead of from `short_sides`.
         ratio: instead of all that, the picture is resized by a factor from (smallest, largest) and cut, or
             padded, to `size`. None: as above.
         size: (height, width) in pixels of a training picture, with `ratio`.
         hflip: probability of a mirror image.
         vflip: probability of turning upside down; for pictures that have no up.
         color_jitter: strength of brightness, contrast and saturation jitter; 0 for none.
+        instaboost: share of pictures whose objects are moved a little, each by itself; needs outlines.
     """
 
     short_sides: tuple[int, ...] = tuple(range(480, 801, 32))
@@ -70,14 +75,16 @@ class ObjectAugmentConfig:
     crop_probability: float = 0.5
     crop_sides: tuple[int, ...] = (400, 500, 600)
     crop_range: tuple[int, int] = (384, 600)
+    short_range: tuple[int, int] | None = None
     ratio: tuple[float, float] | None = None
     size: tuple[int, int] = (512, 512)
     hflip: float = 0.5
     vflip: float = 0.0
     color_jitter: float = 0.0
+    instaboost: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("crop_probability", "hflip", "vflip"):
+        for name in ("crop_probability", "hflip", "vflip", "instaboost"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be from 0 to 1; got {getattr(self, name)}.")
         if not self.short_sides or not self.crop_sides or min(*self.short_sides, *self.crop_sides) < 1:
@@ -88,6 +95,10 @@ class ObjectAugmentConfig:
             )
         if self.color_jitter < 0:
             raise InputError(f"color_jitter must be 0 or more; got {self.color_jitter}.")
-        for name, pair in (("crop_range", self.crop_range), ("ratio", self.ratio or (1, 1))):
+        for name, pair in (
+            ("crop_range", self.crop_range),
+            ("short_range", self.short_range or (1, 1)),
+            ("ratio", self.ratio or (1, 1)),
+        ):
             if not 0 < pair[0] <= pair[1]:
                 raise InputError(f"{name} must be two numbers, 0 < low <= high; got {pair}.")

@@ -8,6 +8,7 @@ from swinkit.data.coco import read_coco
 from swinkit.data.config import Split
 from swinkit.data.object_config import ObjectDataConfig, ObjectKind
 from swinkit.data.objects import ObjectDataset, Problems
+from swinkit.data.stuff import find_stuff, with_stuff
 from swinkit.data.voc import read_voc
 from swinkit.data.yolo import NAME_FILES, read_yolo
 from swinkit.errors import InputError
@@ -106,7 +107,17 @@ def _open(
         dataset = read_yolo(root, pictures, labels, problems)
     else:
         dataset = _open_voc(config, root, found, problems)
-    return dataset if len(dataset) else _refuse_empty(root)
+    return _stuffed(config, dataset, root, part, problems) if len(dataset) else _refuse_empty(root)
+
+
+def _stuffed(
+    config: ObjectDataConfig, dataset: ObjectDataset, root: Path, part: str | None, problems: Problems
+) -> ObjectDataset:
+    """The pictures to train on with their stuff maps, if there are any."""
+    if part not in ("train", None):
+        return dataset
+    folder = config.stuff or find_stuff(dataset, root)
+    return dataset if folder is None else with_stuff(dataset, folder, problems)
 
 
 def _refuse_empty(root: Path) -> ObjectDataset:

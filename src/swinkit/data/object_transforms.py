@@ -17,9 +17,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from swinkit.data.grouped_sampler import GroupedSampler
+from swinkit.data.instaboost import move_objects
 from swinkit.data.object_config import ObjectAugmentConfig
 from swinkit.data.objects import ObjectRecord, Segment, draw_segment
 from swinkit.data.sampling import ResumableSampler, TransformedDataset, derive_seed, seeded
+from swinkit.data.stuff import NOTHING, open_stuff
 from swinkit.data.transforms import Normalize
 from swinkit.detection.structures import Targets
 from swinkit.errors import InputError
@@ -129,17 +131,27 @@ class ObjectTrainTransform:
         augment: how much.
         preprocess: how the model wants its input.
         masks: whether targets have masks.
+        stuff_classes: of the stuff maps; None for targets without.
     """
 
-    def __init__(self, augment: ObjectAugmentConfig, preprocess: Preprocess, *, masks: bool) -> None:
+    def __init__(
+        self,
+        augment: ObjectAugmentConfig,
+        preprocess: Preprocess,
+        *,
+        masks: bool,
+        stuff_classes: int | None = None,
+    ) -> None:
         self.augment = augment
-        self.masks = masks
+        self.masks, self.stuff_classes = masks, stuff_classes
         self.normalize = Normalize(preprocess)
         strength = augment.color_jitter
         self.color = T.ColorJitter(strength, strength, strength, strength / 4) if strength else None
 
     def __call__(self, picture: Image.Image, record: ObjectRecord) -> tuple[Tensor, Targets]:
         """PIL RGB and its record to float32 (C, H, W) and the objects that are left in it."""
+        if self.augment.instaboost and _chance(self.augment.instaboost):
+            picture, record = move_objects(picture, record)
         cut, size = self._choose(record.size)
         picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=cut)
         mirrored = (_chance(self.augment.hflip), _chance(self.augment.vflip))
@@ -148,12 +160,30 @@ class ObjectTrainTransform:
         if self.color is not None:
             picture = self.color(picture)
         image, targets = self.normalize(picture), follow(record, cut, size, mirrored, masks=self.masks)
+        if self.stuff_classes is not None:
+            targets.stuff = self._stuff(record, cut, size, mirrored)
         if self.augment.ratio is not None:
             below, right = (whole - side for whole, side in zip(self.augment.size, size, strict=True))
             image = torch.nn.functional.pad(image, (0, right, 0, below))
             if targets.masks is not None:
                 targets.masks = torch.nn.functional.pad(targets.masks, (0, right, 0, below))
+            if targets.stuff is not None:
+                targets.stuff = torch.nn.functional.pad(targets.stuff, (0, right, 0, below), value=NOTHING)
         return image, targets
+
+    def _stuff(
+        self,
+        record: ObjectRecord,
+        cut: tuple[float, float, float, float],
+        size: Pair,
+        mirrored: tuple[bool, bool],
+    ) -> Tensor:
+        """The part of the stuff map that is seen, (H, W), as `follow`."""
+        assert self.stuff_classes is not None
+        stuff = open_stuff(record, self.stuff_classes)
+        part = np.asarray(stuff.resize((size[1], size[0]), Image.Resampling.NEAREST, box=cut))
+        part = part[:, ::-1] if mirrored[0] else part
+        return torch.from_numpy((part[::-1] if mirrored[1] else part).copy())
 
     def _choose(self, original: Pair) -> tuple[tuple[float, float, float, float], Pair]:
         """Draw the part of the picture (left, top, right, bottom) that is taken, and the size it gets."""
@@ -173,7 +203,10 @@ class ObjectTrainTransform:
             part = tuple(int(torch.randint(min(side, low), min(side, high) + 1, ())) for side in whole)
             part = (part[0], part[1])
             cut = _cut(original, whole, part)
-        factor = fit_factor(part, _pick(augment.short_sides), augment.long_side)
+        short = _pick(augment.short_sides)
+        if augment.short_range is not None:
+            short = int(torch.randint(augment.short_range[0], augment.short_range[1] + 1, ()))
+        factor = fit_factor(part, short, augment.long_side)
         return cut, (max(1, int(part[0] * factor + 0.5)), max(1, int(part[1] * factor + 0.5)))
 
 

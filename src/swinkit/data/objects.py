@@ -35,6 +35,7 @@ class ObjectRecord:
         crowd: (G,) bool: a box around many objects, which is neither trained nor counted as missed.
         areas: (G,) in square pixels, as the annotations say.
         segments: an outline of each object; None where there are none.
+        stuff: a PNG file with the class of every pixel, if there is one.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class ObjectRecord:
     crowd: np.ndarray
     areas: np.ndarray
     segments: tuple[Segment | None, ...]
+    stuff: Path | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,6 +78,11 @@ class ObjectDataset:
         """Whether every object has an outline."""
         segments = [segment for record in self.records for segment in record.segments]
         return bool(segments) and all(segment is not None for segment in segments)
+
+    @property
+    def has_stuff(self) -> bool:
+        """Whether every picture has a stuff map."""
+        return bool(self.records) and all(record.stuff is not None for record in self.records)
 
     def __len__(self) -> int:
         return len(self.records)

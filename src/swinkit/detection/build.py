@@ -7,7 +7,11 @@ from swinkit.detection.atss import AtssDetector
 from swinkit.detection.config import DetectorConfig, TwoStageConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
+from swinkit.detection.htc import HybridTaskCascade
+from swinkit.detection.htc_config import HtcConfig
 from swinkit.detection.reppoints_v2 import RepPointsV2Detector
+from swinkit.detection.sparse_config import SparseConfig
+from swinkit.detection.sparse_rcnn import SparseRcnn
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec
@@ -16,6 +20,8 @@ DETECTORS: dict[type, Callable[..., Detector]] = {
     TwoStageConfig: TwoStageDetector,
     AtssConfig: AtssDetector,
     RepPointsV2Config: RepPointsV2Detector,
+    HtcConfig: HybridTaskCascade,
+    SparseConfig: SparseRcnn,
 }
 """Configuration of a head -> detector (backbone, config, spec)."""
 

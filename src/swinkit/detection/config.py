@@ -9,6 +9,7 @@ from typing import Literal
 
 from swinkit.backbones.config import SwinConfig, TrunkConfig
 from swinkit.detection.config_dense import AtssConfig, BiFpnConfig, RepPointsV2Config
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 
 
@@ -87,7 +88,9 @@ class BoxHeadConfig:
         conv_norm: batch norm after each of them, synchronised when training on several devices.
         fcs: number of linear layers.
         fc_channels: their width.
+        class_agnostic: one box for all classes instead of one each.
         loss: deltas: L1 between box deltas; giou: GIoU between boxes.
+        smooth_beta: of deltas: 0 for the L1 loss, else where the smooth L1 loss turns linear.
         loss_weight: of the box loss.
     """
 
@@ -97,7 +100,9 @@ class BoxHeadConfig:
     conv_norm: bool = False
     fcs: int = 2
     fc_channels: int = 1024
+    class_agnostic: bool = False
     loss: Literal["deltas", "giou"] = "deltas"
+    smooth_beta: float = 0.0
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -149,7 +154,7 @@ class TwoStageConfig:
 
 NeckConfig = FpnConfig | BiFpnConfig
 """Whatever makes a pyramid; every one has `channels`, `levels` and `start`."""
-HeadConfig = TwoStageConfig | AtssConfig | RepPointsV2Config
+HeadConfig = TwoStageConfig | AtssConfig | RepPointsV2Config | SparseConfig
 """One a kind of detector."""
 
 
@@ -162,7 +167,8 @@ class SelectConfig:
         proposals: proposals a picture after it.
         proposal_iou: overlap from which a worse proposal goes.
         score: least score of a detection.
-        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian).
+        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian); none: all stay; auto:
+            none where the detector is made for that and looks once, else hard.
         iou: overlap from which a worse box of the same class goes (hard).
         sigma: width of the Gaussian (soft).
         most: detections a picture.
@@ -173,7 +179,7 @@ class SelectConfig:
     proposals: int = 1000
     proposal_iou: float = 0.7
     score: float = 0.05
-    nms: Literal["hard", "soft"] = "hard"
+    nms: Literal["auto", "hard", "soft", "none"] = "auto"
     iou: float = 0.5
     sigma: float = 0.5
     most: int = 100

@@ -20,12 +20,14 @@ class RegionExtractor(nn.Module):
     Args:
         pool: cells a side S.
         strides: pixels between two points of each level that regions are cut from.
+        samples: points a side that are read in a cell; None: as many as the level has there.
     """
 
-    def __init__(self, pool: int, strides: list[int]) -> None:
+    def __init__(self, pool: int, strides: list[int], *, samples: int | None = None) -> None:
         super().__init__()
         self.pool = pool
         self.strides = strides
+        self.samples = samples or 0
 
     def forward(self, levels: list[Tensor], regions_R5: Tensor) -> Tensor:
         """Return what each region holds, (R, C, S, S).
@@ -42,7 +44,7 @@ class RegionExtractor(nn.Module):
         for number, stride in enumerate(self.strides):
             index = torch.nonzero(level_R == number).flatten()
             part = torchvision.ops.roi_align(
-                levels[number].float(), regions_R5[index], self.pool, 1 / stride, aligned=True
+                levels[number].float(), regions_R5[index], self.pool, 1 / stride, self.samples, aligned=True
             )
             cut = cut.index_copy(0, index, part)
         return cut

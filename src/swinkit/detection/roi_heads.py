@@ -27,7 +27,8 @@ class ConvNorm(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """Convolutions and linear layers shared by a classifier and a regressor of class-specific boxes.
+    """Convolutions and linear layers shared by a classifier and a regressor of boxes, one a class or one for
+    all.
 
     Args:
         in_channels: of the regions.
@@ -44,7 +45,7 @@ class BoxHead(nn.Module):
         widths = [channels[-1] * config.pool**2, *[config.fc_channels] * config.fcs]
         self.fcs = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
         self.classes = nn.Linear(widths[-1], num_classes + 1)
-        self.deltas = nn.Linear(widths[-1], 4 * num_classes)
+        self.deltas = nn.Linear(widths[-1], 4 * (1 if config.class_agnostic else num_classes))
         for layer in self.fcs:
             assert isinstance(layer, nn.Linear)
             nn.init.xavier_uniform_(layer.weight)
@@ -54,14 +55,17 @@ class BoxHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, regions_RCSS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return class logits (R, K + 1) and box deltas (R, K, 4)."""
+        """Return class logits (R, K + 1) and box deltas (R, K, 4), the same for all classes if there is one
+        box."""
         x = regions_RCSS
         for conv in self.convs:
             x = conv(x)
         x = x.flatten(1)
         for layer in self.fcs:
             x = F.relu(layer(x))
-        return self.classes(x).float(), self.deltas(x).float().unflatten(1, (-1, 4))
+        logits = self.classes(x).float()
+        deltas = self.deltas(x).float().unflatten(1, (-1, 4))
+        return logits, deltas.expand(-1, logits.shape[1] - 1, -1)
 
 
 class MaskHead(nn.Module):
@@ -71,9 +75,12 @@ class MaskHead(nn.Module):
         in_channels: of the regions.
         num_classes: K.
         config: the rest.
+        relay: whether the features of the stage before are taken in (Chen et al., 2019).
     """
 
-    def __init__(self, in_channels: int, num_classes: int, config: MaskHeadConfig) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, config: MaskHeadConfig, *, relay: bool = False
+    ) -> None:
         super().__init__()
         channels = [in_channels, *[config.channels] * config.convs]
         self.convs = nn.ModuleList(
@@ -81,14 +88,26 @@ class MaskHead(nn.Module):
         )
         self.upsample = nn.ConvTranspose2d(channels[-1], config.channels, 2, stride=2)
         self.logits = nn.Conv2d(config.channels, num_classes, 1)
-        for layer in (self.upsample, self.logits):
+        self.relay = nn.Conv2d(config.channels, in_channels, 1) if relay else None
+        for layer in (self.upsample, self.logits, *([self.relay] if self.relay is not None else [])):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
-    def forward(self, regions_RCSS: Tensor) -> Tensor:
-        """Return mask logits (R, K, 2 S, 2 S)."""
+    def forward(self, regions_RCSS: Tensor, before: Tensor | None = None) -> Tensor:
+        """Return mask logits (R, K, 2 S, 2 S); `before` is `hidden` of the stage before."""
+        return self.decode(self.hidden(regions_RCSS, before))
+
+    def hidden(self, regions_RCSS: Tensor, before: Tensor | None = None) -> Tensor:
+        """Return the features (R, C, S, S) that the masks are made of."""
         x = regions_RCSS
+        if before is not None:
+            assert self.relay is not None
+            x = x + F.relu(self.relay(before))
         for conv in self.convs:
             x = conv(x)
-        return self.logits(F.relu(self.upsample(x))).float()
+        return x
+
+    def decode(self, hidden_RCSS: Tensor) -> Tensor:
+        """Return the mask logits (R, K, 2 S, 2 S) of these features."""
+        return self.logits(F.relu(self.upsample(hidden_RCSS))).float()

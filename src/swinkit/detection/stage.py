@@ -45,17 +45,26 @@ class RegionStage(nn.Module):
         num_classes: K.
         config: of all stages.
         stage: of this one.
+        relay: whether the mask head takes in the features of the stage before.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, config: TwoStageConfig, stage: StageConfig
+        self,
+        in_channels: int,
+        num_classes: int,
+        config: TwoStageConfig,
+        stage: StageConfig,
+        *,
+        relay: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.config = config
         self.loss_weight = stage.loss_weight
         self.box = BoxHead(in_channels, num_classes, config.box)
-        self.mask = None if config.mask is None else MaskHead(in_channels, num_classes, config.mask)
+        self.mask = None
+        if config.mask is not None:
+            self.mask = MaskHead(in_channels, num_classes, config.mask, relay=relay)
         self.coder = DeltaCoder(stage.deviations)
         self.assigner = IouAssigner(
             positive=stage.iou,
@@ -94,7 +103,7 @@ class RegionStage(nn.Module):
         if self.config.box.loss == "giou":
             losses = giou_loss(self.coder.decode(boxes, deltas), wanted)
         else:
-            losses = delta_loss(deltas, self.coder.encode(boxes, wanted))
+            losses = delta_loss(deltas, self.coder.encode(boxes, wanted), self.config.box.smooth_beta)
         weight = self.loss_weight * self.config.box.loss_weight
         return {"classes": self.loss_weight * classes, "boxes": weight * losses.sum() / count}
 

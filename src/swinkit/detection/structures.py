@@ -1,5 +1,6 @@
 """What goes into a detector's training, and what comes out of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,27 +17,25 @@ class Targets:
         boxes: (G, 4), x1 y1 x2 y2 in pixels of the picture the network sees.
         labels: (G,) class numbers from 0.
         masks: (G, H, W) of 0 and 1, or None where there are none.
+        stuff: (H, W) uint8, the class of each pixel among stuff and things, 255 for none; or None.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: Tensor | None = None
+    stuff: Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Targets":
         """Return the same on a device."""
-        return Targets(
-            self.boxes.to(device, non_blocking=non_blocking),
-            self.labels.to(device, non_blocking=non_blocking),
-            None if self.masks is None else self.masks.to(device, non_blocking=non_blocking),
-        )
+        return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Targets":
         """Return the same in page-locked memory, as a data loader asks for."""
-        return Targets(
-            self.boxes.pin_memory(),
-            self.labels.pin_memory(),
-            None if self.masks is None else self.masks.pin_memory(),
-        )
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        maps = (None if x is None else change(x) for x in (self.masks, self.stuff))
+        return Targets(change(self.boxes), change(self.labels), *maps)
 
 
 @dataclass

@@ -11,7 +11,8 @@ from swinkit.backbones import Trunk
 from swinkit.detection.config import DetectorConfig, SelectConfig, TwoStageConfig
 from swinkit.detection.detector import Detector
 from swinkit.detection.extractor import RegionExtractor, to_regions
-from swinkit.detection.rpn import RegionProposals
+from swinkit.detection.htc_config import HtcConfig
+from swinkit.detection.rpn import Outputs, RegionProposals
 from swinkit.detection.stage import RegionStage, Samples
 from swinkit.detection.structures import Sizes, Targets
 from swinkit.errors import InputError
@@ -35,7 +36,11 @@ class TwoStageDetector(Detector):
         self.rpn = RegionProposals(width, self.strides, head.rpn)
         self.box_extractor = RegionExtractor(head.box.pool, strides)
         self.mask_extractor = None if head.mask is None else RegionExtractor(head.mask.pool, strides)
-        self.roi = nn.ModuleList(RegionStage(width, config.num_classes, head, stage) for stage in head.stages)
+        flow = isinstance(head, HtcConfig) and head.flow
+        self.roi = nn.ModuleList(
+            RegionStage(width, config.num_classes, head, stage, relay=flow and number > 0)
+            for number, stage in enumerate(head.stages)
+        )
 
     @property
     def stages(self) -> list[RegionStage]:
@@ -47,12 +52,21 @@ class TwoStageDetector(Detector):
         """Whether detections come with masks."""
         return self.mask_extractor is not None
 
+    def box_regions(self, levels: list[Tensor], regions_R5: Tensor) -> Tensor:
+        """Return what the box heads see of each region (R, C, S, S)."""
+        return self.box_extractor(levels, regions_R5)
+
+    def mask_regions(self, levels: list[Tensor], regions_R5: Tensor) -> Tensor:
+        """Return what the mask heads see of each region (R, C, S, S)."""
+        assert self.mask_extractor is not None
+        return self.mask_extractor(levels, regions_R5)
+
     def candidates(
         self, levels: list[Tensor], sizes: Sizes, select: SelectConfig
     ) -> list[tuple[Tensor, Tensor]]:
         """Return each picture's boxes (R, K, 4), one a class, and class probabilities (R, K)."""
         proposals = self.rpn.proposals(
-            self.rpn(levels),
+            self.rpn(levels[: len(self.strides)]),
             sizes,
             before_nms=select.before_nms,
             count=select.proposals,
@@ -63,7 +77,7 @@ class TwoStageDetector(Detector):
         logits_R: Tensor | float = 0.0
         per_picture = []
         for number, stage in enumerate(self.stages):
-            logits, deltas = stage.box(self.box_extractor(levels, to_regions(boxes)))
+            logits, deltas = stage.box(self.box_regions(levels, to_regions(boxes)))
             logits_R = logits_R + logits
             per_picture = list(zip(boxes, logits.split(counts), deltas.split(counts), sizes, strict=True))
             if number < len(self.stages) - 1:
@@ -79,8 +93,7 @@ class TwoStageDetector(Detector):
 
     def masks(self, levels: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """Return each picture's mask probabilities (N, M, M): the stages' mean, of the box's class."""
-        assert self.mask_extractor is not None
-        regions = self.mask_extractor(levels, to_regions(boxes))
+        regions = self.mask_regions(levels, to_regions(boxes))
         labels_N = torch.cat(labels)
         index = torch.arange(len(labels_N), device=labels_N.device)
         total: Tensor | float = 0.0
@@ -99,14 +112,33 @@ class TwoStageDetector(Detector):
             sizes: true (height, width) of each.
             targets: the objects of each, with masks if the detector has them.
         """
+        self.check_targets(targets)
+        levels = self.features(images_BCHW)
+        outputs = self.rpn(levels)
+        losses = self.rpn.losses(outputs, sizes, targets)
+        boxes = self.training_proposals(outputs, sizes)
+        for number, stage in enumerate(self.stages):
+            samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
+            logits, deltas = stage.box(self.box_regions(levels, to_regions([item.boxes for item in samples])))
+            found = stage.box_losses(logits, deltas, samples, targets)
+            if stage.mask is not None:
+                regions = to_regions([item.boxes[: len(item.objects)] for item in samples])
+                said = stage.mask(self.mask_regions(levels, regions))
+                found["masks"] = stage.mask_loss(said, samples, targets)
+            losses |= {f"stage{number}_{name}": value for name, value in found.items()}
+            boxes = refined(stage, samples, logits.detach(), deltas.detach(), sizes)
+        return losses
+
+    def check_targets(self, targets: list[Targets]) -> None:
+        """Raise InputError when the training data lack what a branch is trained on."""
         if self.has_masks and any(target.masks is None for target in targets):
             raise InputError(
                 "the detector has a mask branch and the training data no masks: train boxes only "
                 "(--model.masks False), or give data with segmentations."
             )
-        levels = self.features(images_BCHW)
-        outputs = self.rpn(levels)
-        losses = self.rpn.losses(outputs, sizes, targets)
+
+    def training_proposals(self, outputs: Outputs, sizes: Sizes) -> list[Tensor]:
+        """Return the boxes of each picture that the first stage is trained on."""
         rpn = self.head_config.rpn
         proposals = self.rpn.proposals(
             outputs,
@@ -115,33 +147,19 @@ class TwoStageDetector(Detector):
             count=rpn.train_proposals,
             iou=self.config.select.proposal_iou,
         )
-        boxes = [found for found, _ in proposals]
-        for number, stage in enumerate(self.stages):
-            samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
-            logits, deltas = stage.box(
-                self.box_extractor(levels, to_regions([item.boxes for item in samples]))
-            )
-            found = stage.box_losses(logits, deltas, samples, targets)
-            if stage.mask is not None and self.mask_extractor is not None:
-                regions = to_regions([item.boxes[: len(item.objects)] for item in samples])
-                found["masks"] = stage.mask_loss(
-                    stage.mask(self.mask_extractor(levels, regions)), samples, targets
-                )
-            losses |= {f"stage{number}_{name}": value for name, value in found.items()}
-            boxes = _refined(stage, samples, logits.detach(), deltas.detach(), sizes)
-        return losses
+        return [found for found, _ in proposals]
 
 
-def _refined(
+def refined(
     stage: RegionStage, samples: list[Samples], logits_R: Tensor, deltas_R: Tensor, sizes: Sizes
 ) -> list[Tensor]:
-    """Proposals of the next stage: the samples moved, but for the objects' own boxes, which it adds."""
+    """Return the proposals of the next stage: the moved samples, without the objects' own boxes."""
     counts = [len(item.boxes) for item in samples]
-    refined = []
+    moved = []
     for item, logits, deltas, size in zip(
         samples, logits_R.split(counts), deltas_R.split(counts), sizes, strict=True
     ):
         guess = logits[:, :-1].argmax(dim=1)
         labels = torch.where(item.labels == stage.num_classes, guess, item.labels)
-        refined.append(stage.refine(item.boxes, labels, deltas, size)[~item.given])
-    return refined
+        moved.append(stage.refine(item.boxes, labels, deltas, size)[~item.given])
+    return moved

@@ -56,6 +56,23 @@ def generalized_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
     return common / union - (hull - union) / hull
 
 
+def pairwise_giou(a_N4: Tensor, b_M4: Tensor) -> Tensor:
+    """Return GIoU (N, M), from -1 to 1, of every pair."""
+    common = pairwise_intersection(a_N4, b_M4)
+    union = (box_areas(a_N4)[:, None] + box_areas(b_M4)[None] - common).clamp(min=EPS)
+    sides = torch.maximum(a_N4[:, None, 2:], b_M4[None, :, 2:]) - torch.minimum(
+        a_N4[:, None, :2], b_M4[None, :, :2]
+    )
+    hull = (sides[..., 0] * sides[..., 1]).clamp(min=EPS)
+    return common / union - (hull - union) / hull
+
+
+def centred_to_corners(boxes: Tensor) -> Tensor:
+    """Return boxes (..., 4) given as centre x, centre y, width, height by their corners."""
+    centres, sides = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centres - sides * 0.5, centres + sides * 0.5], dim=-1)
+
+
 def clip_boxes(boxes: Tensor, size: Pair) -> Tensor:
     """Return boxes (..., 4) clipped to a picture of `size` (height, width)."""
     limits = boxes.new_tensor([size[1], size[0], size[1], size[0]])

@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from swinkit.recipes import ablations, detection, detectors_dense, imagenet, segmentation, small
+from swinkit.recipes import (
+    ablations,
+    detection,
+    detectors_dense,
+    detectors_query,
+    imagenet,
+    segmentation,
+    small,
+)
 from swinkit.train.config import JobConfig
 
 RECIPES: dict[str, Callable[[], JobConfig]] = {
@@ -42,6 +50,12 @@ RECIPES: dict[str, Callable[[], JobConfig]] = {
     "atss_resnet50_3x": detectors_dense.atss_resnet50_3x,
     "reppoints_v2_swin_tiny_3x": detectors_dense.reppoints_v2_swin_tiny_3x,
     "reppoints_v2_resnet50_3x": detectors_dense.reppoints_v2_resnet50_3x,
+    "sparse_rcnn_swin_tiny_3x": detectors_query.sparse_rcnn_swin_tiny_3x,
+    "sparse_rcnn_resnet50_3x": detectors_query.sparse_rcnn_resnet50_3x,
+    "htc_swin_tiny_3x": detectors_query.htc_swin_tiny_3x,
+    "htc_resnet50_3x": detectors_query.htc_resnet50_3x,
+    "htc_plus_swin_base_6x": detectors_query.htc_plus_swin_base_6x,
+    "htc_plus_swin_large_6x": detectors_query.htc_plus_swin_large_6x,
     "upernet_swin_tiny_ade20k": segmentation.upernet_swin_tiny_ade20k,
     "upernet_swin_small_ade20k": segmentation.upernet_swin_small_ade20k,
     "upernet_swin_base_ade20k": segmentation.upernet_swin_base_ade20k,

@@ -108,7 +108,7 @@ def mask_rcnn_swin_tiny_1x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train mask_rcnn_swin_tiny_1x --data /data/coco --trainer.devices 8
     """
-    return _coco("mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.1, epochs=12)
+    return coco("mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.1, epochs=12)
 
 
 def mask_rcnn_swin_tiny_3x() -> DetectConfig:
@@ -117,7 +117,7 @@ def mask_rcnn_swin_tiny_3x() -> DetectConfig:
     Published code: box AP 46.0, mask AP 41.6. Measured here: not measured. Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train mask_rcnn_swin_tiny_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.2)
+    return coco("mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.2)
 
 
 def mask_rcnn_swin_small_3x() -> DetectConfig:
@@ -127,7 +127,7 @@ def mask_rcnn_swin_small_3x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train mask_rcnn_swin_small_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("mask_rcnn", "swin_small_patch4_window7_224", drop_path_rate=0.2)
+    return coco("mask_rcnn", "swin_small_patch4_window7_224", drop_path_rate=0.2)
 
 
 def cascade_mask_rcnn_swin_tiny_1x() -> DetectConfig:
@@ -137,7 +137,7 @@ def cascade_mask_rcnn_swin_tiny_1x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train cascade_mask_rcnn_swin_tiny_1x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.0, epochs=12)
+    return coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.0, epochs=12)
 
 
 def cascade_mask_rcnn_swin_tiny_3x() -> DetectConfig:
@@ -147,7 +147,7 @@ def cascade_mask_rcnn_swin_tiny_3x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train cascade_mask_rcnn_swin_tiny_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.2)
+    return coco("cascade_mask_rcnn", "swin_tiny_patch4_window7_224", drop_path_rate=0.2)
 
 
 def cascade_mask_rcnn_swin_small_3x() -> DetectConfig:
@@ -157,7 +157,7 @@ def cascade_mask_rcnn_swin_small_3x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train cascade_mask_rcnn_swin_small_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "swin_small_patch4_window7_224", drop_path_rate=0.2)
+    return coco("cascade_mask_rcnn", "swin_small_patch4_window7_224", drop_path_rate=0.2)
 
 
 def cascade_mask_rcnn_swin_base_3x() -> DetectConfig:
@@ -167,7 +167,7 @@ def cascade_mask_rcnn_swin_base_3x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures. Stochastic depth 0.3 is the published code's (the paper says 0.2).
     Command: swinkit train cascade_mask_rcnn_swin_base_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "swin_base_patch4_window7_224", drop_path_rate=0.3)
+    return coco("cascade_mask_rcnn", "swin_base_patch4_window7_224", drop_path_rate=0.3)
 
 
 def cascade_mask_rcnn_resnet50_3x() -> DetectConfig:
@@ -177,11 +177,17 @@ def cascade_mask_rcnn_resnet50_3x() -> DetectConfig:
     Hardware: 8 GPUs of 2 pictures.
     Command: swinkit train cascade_mask_rcnn_resnet50_3x --data /data/coco --trainer.devices 8
     """
-    return _coco("cascade_mask_rcnn", "timm/resnet50", drop_path_rate=None)
+    return coco("cascade_mask_rcnn", "timm/resnet50", drop_path_rate=None)
 
 
-def _coco(
-    head: Literal["mask_rcnn", "cascade_mask_rcnn"],
+def coco(
+    head: Literal[
+        "mask_rcnn",
+        "cascade_mask_rcnn",
+        "htc",
+        "htc_plus",
+        "sparse_rcnn",
+    ],
     name: str,
     *,
     drop_path_rate: float | None,

@@ -5,12 +5,13 @@ from typing import ClassVar, Literal
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.detection.config import SelectConfig
+from swinkit.detection.htc_config import STUFF_CLASSES
 from swinkit.errors import InputError
 from swinkit.layers import Init
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
 
-Head = Literal["mask_rcnn", "cascade_mask_rcnn", "atss", "reppoints_v2"]
+Head = Literal["mask_rcnn", "cascade_mask_rcnn", "htc", "htc_plus", "atss", "reppoints_v2", "sparse_rcnn"]
 """Detectors by name, see `swinkit.models_detection.HEADS`."""
 
 
@@ -21,9 +22,13 @@ class DetectorOptions:
     Attributes:
         name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
             for a Swin Transformer described by the numbers below.
-        head: mask_rcnn, cascade_mask_rcnn, or one that finds boxes only: atss or
-            reppoints_v2 (published with --select.iou 0.6).
+        head: mask_rcnn, cascade_mask_rcnn, htc, htc_plus (the paper's HTC++), or one that finds boxes only:
+            atss, reppoints_v2 (both published with --select.iou 0.6) or sparse_rcnn.
         masks: whether objects are outlined: auto (if the data have outlines), True or False.
+        semantic: of htc: whether the stuff around objects is learnt too: auto (if the data have stuff maps),
+            True or False.
+        stuff_classes: of htc: classes of the stuff maps.
+        proposals: of sparse_rcnn: boxes that are learnt, and detections that can be made.
         pretrained: True for the published weights of the backbone; the path of a checkpoint of a classifier,
             a backbone or a detector; False to start from scratch.
         window_size: tokens a side of a window.
@@ -49,6 +54,9 @@ class DetectorOptions:
     name: str = "swin_tiny_patch4_window7_224"
     head: Head = "mask_rcnn"
     masks: bool | Literal["auto"] = "auto"
+    semantic: bool | Literal["auto"] = "auto"
+    stuff_classes: int = STUFF_CLASSES
+    proposals: int = 300
     pretrained: bool | str = False
     window_size: int | None = None
     drop_path_rate: float | None = None

@@ -15,12 +15,15 @@ from swinkit.detection.build import build_detector
 from swinkit.detection.config import HeadConfig, TwoStageConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
+from swinkit.detection.htc_config import HtcConfig
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.layers import initialise
 from swinkit.models_detection import HEADS, create_detector
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.detection_module import DetectionModule
+from swinkit.train.prepare_semantic import stuff_classes, with_semantic, with_stuff_branch
 from swinkit.train.prepared import Prepared, spec_of_run
 
 
@@ -33,9 +36,10 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     train_set, val_set = open_object_data(config)
     options = config.model
     masks = _with_masks(options, train_set)
+    semantic = with_semantic(options, train_set)
     torch.manual_seed(config.trainer.seed)
     if resume_in is None:
-        model = build_detector_of(config, train_set, masks=masks)
+        model = build_detector_of(config, train_set, masks=masks, semantic=semantic)
     else:
         spec = spec_of_run(resume_in, options, train_set.classes)
         model = build_detector(spec, attention_impl=options.attention_impl)
@@ -43,7 +47,11 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     if options.freeze_stages:
         model.backbone.freeze_stages(options.freeze_stages)
     preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
-    train_transform = ObjectTrainTransform(config.augment, preprocess, masks=masks)
+    if config.augment.instaboost and not train_set.has_masks:
+        raise InputError("instaboost moves objects by their outlines, and some have none: set it to 0.")
+    train_transform = ObjectTrainTransform(
+        config.augment, preprocess, masks=masks, stuff_classes=stuff_classes(model.config, train_set)
+    )
     val_transform = ObjectEvalTransform(
         preprocess,
         short_side=options.short_side,
@@ -84,7 +92,9 @@ def open_object_data(config: DetectConfig) -> tuple[ObjectDataset, ObjectDataset
     return train, val
 
 
-def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool) -> Detector:
+def build_detector_of(
+    config: DetectConfig, data: ObjectDataset, *, masks: bool, semantic: bool = False
+) -> Detector:
     """Build the model with the data's classes in its spec."""
     options = config.model
     own = {
@@ -102,7 +112,7 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
         source = replace(base, **own, out_indices=(0,))
     model = create_detector(
         source,
-        head=_head(options),
+        head=_head(options, semantic=semantic),
         masks=None if masks else False,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -175,13 +185,17 @@ def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
     return bool(options.masks)
 
 
-def _head(options: DetectorOptions) -> HeadConfig:
+def _head(options: DetectorOptions, *, semantic: bool = False) -> HeadConfig:
     """The published head with the options' widths."""
     base = HEADS[options.head]
     if isinstance(base, AtssConfig):
         return replace(base, channels=options.channels, scale=options.anchor_scale)
     if isinstance(base, RepPointsV2Config):
         return replace(base, channels=options.channels)
+    if isinstance(base, SparseConfig):
+        return replace(base, proposals=options.proposals)
+    if isinstance(base, HtcConfig):
+        base = with_stuff_branch(base, options, semantic=semantic)
     assert isinstance(base, TwoStageConfig)
     assert base.mask is not None
     return replace(

@@ -10,13 +10,17 @@ from swinkit.detection.config import (
     FpnConfig,
     MaskHeadConfig,
     RpnConfig,
+    SelectConfig,
     TwoStageConfig,
     cascade_mask_rcnn,
     mask_rcnn,
 )
+from swinkit.detection.htc_config import HtcConfig, SemanticConfig, htc, htc_plus
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.weights.formats import State
 from swinkit.weights.infer_dense import dense_name, infer_dense, is_dense
+from swinkit.weights.infer_query import infer_sparse_rcnn, is_sparse_rcnn
 
 NAMES = {
     (False, True): "mask_rcnn",
@@ -29,7 +33,7 @@ NAMES = {
 
 def is_detector(ours: State) -> bool:
     """Whether these tensors, by our names, are a detector's."""
-    return "roi.0.box.classes.weight" in ours or is_dense(ours)
+    return "roi.0.box.classes.weight" in ours or is_dense(ours) or is_sparse_rcnn(ours)
 
 
 def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
@@ -40,38 +44,63 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     """
     if is_dense(ours):
         return infer_dense(ours, backbone)
-    stages = _count(ours, r"roi\.(\d+)\.")
-    published = {1: mask_rcnn, 3: cascade_mask_rcnn}
-    if stages not in published:
-        raise InputError(f"a two-stage detector of {stages} stages is not a published one: 1 or 3 are.")
-    base = published[stages]()
-    deltas = ours["roi.0.box.deltas.weight"]
+    if is_sparse_rcnn(ours):
+        return infer_sparse_rcnn(ours, backbone)
+    base = _published(ours)
     mask = ours.get("roi.0.mask.upsample.weight")
-    width = ours["neck.outputs.0.weight"].shape[0]
+    classes, width = ours["roi.0.box.classes.weight"].shape[0] - 1, ours["neck.outputs.0.weight"].shape[0]
+    head = replace(
+        base,
+        rpn=_rpn(ours, base.rpn),
+        box=_box(ours, base.box, width),
+        mask=None
+        if mask is None
+        else MaskHeadConfig(convs=_count(ours, r"roi\.0\.mask\.convs\.(\d+)\."), channels=mask.shape[1]),
+    )
     return DetectorConfig(
         backbone=backbone,
-        num_classes=deltas.shape[0] // 4,
+        num_classes=classes,
         neck=FpnConfig(channels=width),
-        head=TwoStageConfig(
-            rpn=_rpn(ours, base.rpn),
-            stages=base.stages,
-            box=_box(ours, base.box, width),
-            mask=None
-            if mask is None
-            else MaskHeadConfig(convs=_count(ours, r"roi\.0\.mask\.convs\.(\d+)\."), channels=mask.shape[1]),
-            match_low_quality=base.match_low_quality,
-        ),
+        head=head,
+        select=SelectConfig(score=0.001) if isinstance(head, HtcConfig) else SelectConfig(),
     )
 
 
 def detector_name(config: DetectorConfig, backbone: str) -> str:
     """Return what the detector on a backbone of this name is called, or "" when it has none."""
-    head = config.head
-    if isinstance(head, TwoStageConfig):
-        kind = NAMES[len(head.stages) > 1, head.mask is not None]
+    if isinstance(config.head, SparseConfig):
+        kind = "sparse_rcnn"
+    elif isinstance(config.head, HtcConfig):
+        kind = "htc_plus" if config.head.global_attention else "htc"
+    elif isinstance(config.head, TwoStageConfig):
+        kind = NAMES[len(config.head.stages) > 1, config.head.mask is not None]
     else:
         kind = dense_name(config)
     return f"{kind}_{backbone}" if backbone else ""
+
+
+def _published(ours: State) -> TwoStageConfig:
+    """The published head of this kind, by its stages and branches."""
+    stages = _count(ours, r"roi\.(\d+)\.")
+    semantic, flow = ours.get("semantic.logits.weight"), "roi.1.mask.relay.weight" in ours
+    if stages == 3 and (semantic is not None or flow):
+        convs = _count(ours, r"roi\.0\.box\.convs\.(\d+)\.")
+        return replace(
+            htc_plus() if convs else htc(),
+            flow=flow,
+            semantic=None
+            if semantic is None
+            else SemanticConfig(
+                classes=semantic.shape[0],
+                channels=semantic.shape[1],
+                convs=_count(ours, r"semantic\.convs\.(\d+)\."),
+            ),
+            global_attention="global_attention.qkv.weight" in ours,
+        )
+    published = {1: mask_rcnn, 3: cascade_mask_rcnn}
+    if stages not in published:
+        raise InputError(f"a two-stage detector of {stages} stages is not a published one: 1 or 3 are.")
+    return published[stages]()
 
 
 def _rpn(ours: State, base: RpnConfig) -> RpnConfig:
@@ -94,7 +123,15 @@ def _box(ours: State, base: BoxHeadConfig, width: int) -> BoxHeadConfig:
         conv_norm="roi.0.box.convs.0.norm.weight" in ours,
         fcs=_count(ours, r"roi\.0\.box\.fcs\.(\d+)\."),
         fc_channels=first,
+        class_agnostic=_one_box(ours, base),
     )
+
+
+def _one_box(ours: State, base: BoxHeadConfig) -> bool:
+    """Whether there is one box for all classes; with one class the published head is believed."""
+    boxes = ours["roi.0.box.deltas.weight"].shape[0] // 4
+    one_class = ours["roi.0.box.classes.weight"].shape[0] == 2
+    return base.class_agnostic if one_class else boxes == 1
 
 
 def _count(ours: State, pattern: str) -> int:

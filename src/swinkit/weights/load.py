@@ -19,12 +19,12 @@ from swinkit.weights.resize import adapt_input_channels, resize_bias_table, resi
 
 _TABLE = "relative_position_bias_table"
 _CLASSIFIERS = re.compile(
-    r"(head|decode_head\.classify|auxiliary_head\.classify|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits)|"
-    r"dense\.(scores|foreground))"
+    r"(head|decode_head\.classify|auxiliary_head\.classify"
+    r"|roi\.\d+\.(box\.classes|box\.deltas|mask\.logits|classes)|semantic\.logits|dense\.(scores|foreground))"
 )
 """Layers with outputs for each class."""
-_MASKS = re.compile(r"roi\.\d+\.mask\..*")
-"""Keys of the mask branch, which a detector may be given or may lose."""
+_BRANCHES = (re.compile(r"roi\.\d+\.mask\..*"), re.compile(r"semantic\..*"))
+"""Keys of the branches that a detector may be given or may lose."""
 _NORMS = re.compile(r"backbone\.norms\.\d+\.(weight|bias)")
 _STEM = "patch_embed.proj.weight"
 
@@ -126,7 +126,7 @@ def _fit_head(weights: State, target: State, report: LoadReport, *, replace_head
     for layer in sorted(filter(_CLASSIFIERS.fullmatch, layers)):
         _drop_layer(layer, weights, target, report, replace_head=replace_head)
     if replace_head:
-        _fit_masks(weights, target, report)
+        _fit_branches(weights, target, report)
         _drop_unread_norms(weights, target, report)
     head, wanted = weights.get("head.weight"), target.get("head.weight")
     if head is None and replace_head:
@@ -155,16 +155,17 @@ def _drop_layer(layer: str, weights: State, target: State, report: LoadReport, *
         del weights[key]
 
 
-def _fit_masks(weights: State, target: State, report: LoadReport) -> None:
-    """Leave the mask branch out, or at its random start, where only one of file and model has one."""
-    given = [key for key in weights if _MASKS.fullmatch(key)]
-    wanted = [key for key in target if _MASKS.fullmatch(key)]
-    if given and not wanted:
-        report.unused += given
-        for key in given:
-            del weights[key]
-    if wanted and not given:
-        report.fresh += [key for key in wanted if key not in report.fresh]
+def _fit_branches(weights: State, target: State, report: LoadReport) -> None:
+    """Leave a branch out, or at its random start, where only one of file and model has it."""
+    for branch in _BRANCHES:
+        given = [key for key in weights if branch.fullmatch(key)]
+        wanted = [key for key in target if branch.fullmatch(key)]
+        if given and not wanted:
+            report.unused += given
+            for key in given:
+                del weights[key]
+        if wanted and not given:
+            report.fresh += [key for key in wanted if key not in report.fresh]
 
 
 def _drop_unread_norms(weights: State, target: State, report: LoadReport) -> None:
@@ -244,9 +245,9 @@ def _check(weights: State, target: State, report: LoadReport, config: BackboneCo
 
 
 def _classes(state: State) -> int:
-    if "roi.0.box.deltas.weight" in state:
-        return state["roi.0.box.deltas.weight"].shape[0] // 4
-    heads = ("head.weight", "decode_head.classify.weight", "dense.scores.weight")
+    if "roi.0.box.classes.weight" in state:
+        return state["roi.0.box.classes.weight"].shape[0] - 1
+    heads = ("head.weight", "decode_head.classify.weight", "roi.0.classes.weight", "dense.scores.weight")
     return next((state[name].shape[0] for name in heads if name in state), 0)
 
 

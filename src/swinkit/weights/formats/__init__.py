@@ -8,6 +8,8 @@ from swinkit.weights.formats.detection_dense import (
     OFFICIAL_ATSS,
     OFFICIAL_REPPOINTS,
 )
+from swinkit.weights.formats.detection_htc import MMDET3_HTC, OFFICIAL_HTC
+from swinkit.weights.formats.detection_query import MMDET3_SPARSE, OFFICIAL_SPARSE
 from swinkit.weights.formats.huggingface import HUGGINGFACE
 from swinkit.weights.formats.mmdet import MMDET3
 from swinkit.weights.formats.official import OFFICIAL, OFFICIAL_DENSE, OFFICIAL_MLP
@@ -22,6 +24,10 @@ FORMATS: dict[str, Format] = {
     "mmseg": MMSEG,
     "official_rcnn": OFFICIAL_RCNN,
     "official_cascade": OFFICIAL_CASCADE,
+    "official_htc": OFFICIAL_HTC,
+    "mmdet3_htc": MMDET3_HTC,
+    "official_sparse": OFFICIAL_SPARSE,
+    "mmdet3_sparse": MMDET3_SPARSE,
     "mmdet3_rcnn": MMDET3_RCNN,
     "mmdet3_cascade": MMDET3_CASCADE,
     "official_atss": OFFICIAL_ATSS,

@@ -13,7 +13,18 @@ from swinkit.weights.formats.rules import Rule
 
 State = dict[str, Tensor]
 
-HEADS = ("head.", "decode_head.", "auxiliary_head.", "neck.", "rpn.", "roi.", "dense.")
+HEADS = (
+    "head.",
+    "decode_head.",
+    "auxiliary_head.",
+    "neck.",
+    "rpn.",
+    "roi.",
+    "dense.",
+    "proposals.",
+    "semantic.",
+    "global_attention.",
+)
 """How our keys outside the trunk start; all others have `backbone.` before them in a whole model."""
 
 BLOCK_LEAVES = ("norm1.{p}", "attn.qkv.{p}", "attn.proj.{p}", "norm2.{p}", "mlp.fc1.{p}", "mlp.fc2.{p}")

@@ -43,12 +43,12 @@ def _stage(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 _ONE = (*_SHARED, *_stage("", "0"))
-_SEVERAL = (*_SHARED, *_stage(".{i}", "{i}"))
-OUR_DETECTORS = tuple(Rule(rule.ours, rule.ours) for rule in _SEVERAL)
+SEVERAL = (*_SHARED, *_stage(".{i}", "{i}"))
+OUR_DETECTORS = tuple(Rule(rule.ours, rule.ours) for rule in SEVERAL)
 """The same keys in our own files."""
 
 _ONE_MARK = r"roi_head\.bbox_head\.fc_cls\.weight"
-_SEVERAL_MARK = r"roi_head\.bbox_head\.\d+\.fc_cls\.weight"
+SEVERAL_MARK = r"roi_head\.bbox_head\.\d+\.fc_cls\.weight"
 _OTHERS = (r"rpn_head\.init_proposal.*", r".*\.conv_res\..*", r"roi_head\.semantic_head\..*")
 """Keys of Sparse R-CNN and HTC, whose heads have the same names and more."""
 
@@ -66,8 +66,8 @@ OFFICIAL_CASCADE = replace(
     OFFICIAL_RCNN,
     name="official_cascade",
     title="Cascade Mask R-CNN of the official detection repository",
-    marks=(_SEVERAL_MARK,),
-    rules=(*OFFICIAL_DENSE.rules, *_SEVERAL),
+    marks=(SEVERAL_MARK,),
+    rules=(*OFFICIAL_DENSE.rules, *SEVERAL),
 )
 MMDET3_RCNN = replace(
     MMDET3,
@@ -83,6 +83,6 @@ MMDET3_CASCADE = replace(
     MMDET3_RCNN,
     name="mmdet3_cascade",
     title="Cascade Mask R-CNN of mmdetection 3.x",
-    marks=(_SEVERAL_MARK,),
-    rules=(*MMDET3.rules, *_SEVERAL),
+    marks=(SEVERAL_MARK,),
+    rules=(*MMDET3.rules, *SEVERAL),
 )

@@ -3,6 +3,8 @@
 from swinkit.weights.formats.base import BLOCK_LEAVES, Format, block_rules
 from swinkit.weights.formats.detection import OUR_DETECTORS
 from swinkit.weights.formats.detection_dense import OUR_DENSE
+from swinkit.weights.formats.detection_htc import OUR_HTC
+from swinkit.weights.formats.detection_query import OUR_SPARSE
 from swinkit.weights.formats.rules import Rule
 from swinkit.weights.formats.segmentation import OUR_HEADS
 
@@ -32,6 +34,8 @@ SWINKIT = Format(
         *OUR_HEADS,
         *OUR_DETECTORS,
         *OUR_DENSE,
+        *OUR_HTC,
+        *OUR_SPARSE,
     ),
     prefix="backbone.",
 )

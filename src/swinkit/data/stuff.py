@@ -1,0 +1,74 @@
+"""Stuff maps: the class of every pixel beside the objects of a picture, as COCO-Stuff has them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from swinkit.data.mask_files import read_mask
+from swinkit.data.objects import ObjectDataset, ObjectRecord, Problems
+from swinkit.errors import InputError
+
+FOLDER = "stuffthingmaps"
+"""Of the published COCO maps, beside the folder of annotations; its parts are called as those of the
+pictures."""
+NOTHING = 255
+"""The value of pixels without a class."""
+
+
+def find_stuff(dataset: ObjectDataset, root: Path) -> Path | None:
+    """Return the folder of the published layout that holds the maps of these pictures, or None."""
+    if not dataset.records:
+        return None
+    name = dataset.records[0].path.parent.name
+    base = root if root.is_dir() else root.parent
+    places = [base / FOLDER / name, base.parent / FOLDER / name]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def with_stuff(dataset: ObjectDataset, folder: Path, problems: Problems) -> ObjectDataset:
+    """Give every picture its map, FOLDER/NAME.png, NAME being the picture's.
+
+    Raises:
+        InputError: there is no such folder; or, as `problems` says, a picture has no map.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: --data.stuff is a folder with a PNG file a picture.")
+    records = []
+    for record in dataset.records:
+        place = folder / f"{record.path.stem}.png"
+        if place.is_file():
+            records.append(replace(record, stuff=place))
+        else:
+            problems.add(f"{record.path.name} has no stuff map {place}", "add it")
+    return replace(dataset, records=tuple(records), problems=(*dataset.problems, *problems.close()))
+
+
+def open_stuff(record: ObjectRecord, classes: int) -> Image.Image:
+    """Return a picture's map, 8 bit.
+
+    Args:
+        record: a picture with a map.
+        classes: pixels have a number below this, or 255.
+
+    Raises:
+        InputError: the map cannot be read, has another size than the picture, or a class too high.
+    """
+    assert record.stuff is not None
+    stuff = read_mask(record.stuff)
+    if stuff.ndim != 2:
+        raise InputError(f"{record.stuff} is a colour picture: a stuff map has one number a pixel.")
+    if stuff.shape != record.size:
+        raise InputError(
+            f"{record.stuff} is {stuff.shape[1]} x {stuff.shape[0]} pixels, its picture {record.size[1]} x "
+            f"{record.size[0]}: they must be alike."
+        )
+    numbers = np.unique(stuff)
+    wrong = numbers[((numbers < 0) | (numbers >= classes)) & (numbers != NOTHING)]
+    if len(wrong):
+        raise InputError(
+            f"{record.stuff} has the class {wrong[0]}, but there are {classes}: correct it, or raise "
+            "--model.stuff-classes."
+        )
+    return Image.fromarray(stuff.astype(np.uint8))
