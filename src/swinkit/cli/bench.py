@@ -115,7 +115,8 @@ def written(args: BenchArgs, name: str, results: Any, device: "torch.device") ->
     where = environment(device)
     stdout().print(
         f"{where['device']}, {where['threads']} thread(s), torch {where['versions']['torch']}, commit "
-        f"{where['commit'] or 'unknown'}, {where['date']}. Medians with quartiles.\nWritten: {args.out / name}.json"
+        f"{where['commit'] or 'unknown'}, {where['date']}. Medians with quartiles.\n"
+        f"Written: {args.out / name}.json"
     )
 
 
