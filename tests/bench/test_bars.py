@@ -1,4 +1,4 @@
-"""The bars: every row of the issue is there, verdicts follow the numbers, and what was not measured says so."""
+"""The bars: every row is there, verdicts follow the numbers, and what was not measured says so."""
 
 import dataclasses
 

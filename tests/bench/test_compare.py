@@ -1,4 +1,4 @@
-"""Comparisons of whole models: what is refused, who is named as missing, and that the peers are our equals."""
+"""Comparisons of whole models: what is refused, who is named as missing, that peers are our equals."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Bench-only operators compute what they are said to: the peers of window attention, and Table 5's methods."""
+"""Bench-only operators compute what they are said to: the peers of the operator, Table 5's methods."""
 
 import dataclasses
 

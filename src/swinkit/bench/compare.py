@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swinkit.bench import libraries
-from swinkit.bench.engines import INFERENCE, TRAINING, Output, inference_call, training_call
+from swinkit.bench.engines import INFERENCE, TRAINING, Noted, Output, inference_call, training_call
 from swinkit.bench.outcome import Disagreement, Unavailable
 from swinkit.bench.timing import Spread, interleave, speedup
 from swinkit.bench.workload import Workload
@@ -59,6 +59,7 @@ class Row:
         speedup: over the baseline, by neighbouring turns.
         memory: peak of a fresh process over what it held before the model was built, in bytes; None when not
             asked for.
+        note: what the candidate says of itself, such as the engine it chose.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Row:
     error: float
     speedup: Spread
     memory: int | None = None
+    note: str = ""
 
     @property
     def median(self) -> float:
@@ -146,6 +148,7 @@ def compare(
         return Comparison(workload=workload, baseline="", rows=[], missing=missing)
     baseline = baseline if baseline in calls else next(iter(calls))
     say("timing")
+    notes = {name: call.note for name, call in calls.items() if isinstance(call, Noted)}
     times = interleave(calls, rounds=rounds, device=torch.device(workload.device))
     calls.clear()
     peaks: dict[str, int | None] = dict.fromkeys(times)
@@ -160,6 +163,7 @@ def compare(
             error=errors[name],
             speedup=speedup(times[baseline], seconds),
             memory=peaks[name],
+            note=notes.get(name, ""),
         )
         for name, seconds in times.items()
     ]

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from swinkit.bench.workload import Workload
 
 Output = Tensor | list[Tensor]
 Call = Callable[[], Output]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A call with something to say about itself, such as what it chose."""
+
+    run: Call
+    note: str
+
+    def __call__(self) -> Output:
+        return self.run()
 
 
 def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Workload) -> Call:
@@ -114,8 +126,9 @@ def _optimize(model: nn.Module, images: Tensor, workload: Workload) -> Call:
     swinkit: Any = importlib.import_module("swinkit")
     if not hasattr(swinkit, "optimize"):
         raise Unavailable("swinkit.optimize is not in this version")
-    fast = swinkit.optimize(model, images)
-    return lambda: fast(images)
+    pictures = images.float()  # as a user hands them over; the call converts them
+    fast = swinkit.optimize(model.float(), pictures, dtype=workload.torch_dtype, remember=False)
+    return Noted(lambda: fast(pictures), f"chose {fast.engine}")
 
 
 def _onnxruntime(model: nn.Module, images: Tensor, workload: Workload) -> Call:
@@ -152,7 +165,7 @@ def _openvino(model: nn.Module, images: Tensor, workload: Workload) -> Call:
         found = request.infer(array, share_inputs=True, share_outputs=True)
         return _tensors([found[output] for output in outputs])
 
-    return call
+    return Noted(call, f"in {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}")
 
 
 INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {

@@ -27,7 +27,7 @@ def comparison_rows(comparison: Comparison) -> list[Cells]:
     """One row a candidate, those that did not run with the reason."""
     rows = [
         (
-            row.name,
+            f"{row.name} ({row.note})" if row.note else row.name,
             Spread.of([1e3 * value for value in row.seconds]).text(1),
             f"{comparison.workload.batch / row.median:.1f}",
             row.speedup.text(),
@@ -53,6 +53,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                 "speedup": spread_data(row.speedup),
                 "peak_bytes": row.memory,
                 "error": row.error,
+                "note": row.note,
             }
             for row in comparison.rows
         ],
