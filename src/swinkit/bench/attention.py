@@ -12,6 +12,7 @@ from swinkit.backbones.pyramid import stage_maps
 from swinkit.bench.attention_peers import RollPartition, Site, flex
 from swinkit.bench.compare import LIMITS, relative_error
 from swinkit.bench.outcome import Disagreement, Unavailable
+from swinkit.bench.profile import operators
 from swinkit.bench.timing import Spread, fastest, interleave, speedup
 from swinkit.bench.workload import DTYPES, MODELS
 from swinkit.ops.window_attention import IMPLEMENTATIONS, can_run, window_attention
@@ -106,11 +107,7 @@ def measure(
         Disagreement: values (or gradients) differ.
     """
     torch._dynamo.reset()
-    generator = torch.Generator().manual_seed(0)
-    shape = (batch, *site.map_size, 3, site.heads, site.head_dim)
-    qkv = torch.randn(shape, generator=generator).to(device)
-    table_rows = (2 * site.window[0] - 1) * (2 * site.window[1] - 1)
-    table = torch.randn(table_rows, site.heads, generator=generator).to(device)
+    qkv, table = _inputs(site, batch, device)
     wanted = _values(_ours(site, "reference"), qkv, table, backward)
     qkv = qkv.to(DTYPES[dtype])
     missing: dict[str, str] = {}
@@ -141,6 +138,27 @@ def measure(
         errors=errors,
         missing=missing,
     )
+
+
+def profiled(
+    names: Sequence[str], site: Site, *, batch: int, dtype: str, device: torch.device, backward: bool
+) -> str:
+    """Where the time of candidates goes on one stage, one table under the other."""
+    qkv, table = _inputs(site, batch, device)
+    made = _candidates(site, device, backward, True)
+    texts = []
+    for name in names:
+        call = _call(made[name](), qkv.to(DTYPES[dtype]), table, backward)
+        texts.append(f"{name}, stage {site.stage}, batch {batch}, {dtype}\n{operators(call, device)}")
+    return "\n".join(texts)
+
+
+def _inputs(site: Site, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Random q, k, v (B, H, W, 3, heads, d) and bias table of a stage, in float32."""
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(batch, *site.map_size, 3, site.heads, site.head_dim, generator=generator)
+    rows = (2 * site.window[0] - 1) * (2 * site.window[1] - 1)
+    return qkv.to(device), torch.randn(rows, site.heads, generator=generator).to(device)
 
 
 def _candidates(

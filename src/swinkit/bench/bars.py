@@ -1,5 +1,7 @@
 """The bars this library sets itself, a line each: what, against what, how much, and what was measured."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +11,8 @@ import torch
 from swinkit.bench import attention, linear
 from swinkit.bench.compare import Comparison, compare
 from swinkit.bench.memory import peak_memory
-from swinkit.bench.outcome import Unavailable
+from swinkit.bench.outcome import Disagreement, Unavailable
+from swinkit.bench.profile import candidates
 from swinkit.bench.report import comparison_data, site_data, spread_data
 from swinkit.bench.timing import Spread, fastest, speedup
 from swinkit.bench.workload import Workload
@@ -34,6 +37,8 @@ class Part:
         against: the peer.
         note: what else to say, such as a second condition that was missed.
         kept: whether the row's further conditions hold.
+        profile: gives tables of where the time goes, for a row that is missed; None where time is not the
+            question.
     """
 
     label: str
@@ -42,6 +47,7 @@ class Part:
     against: str
     note: str = ""
     kept: bool = True
+    profile: Callable[[], str] | None = None
 
     def text(self) -> str:
         """As the table shows it."""
@@ -58,12 +64,14 @@ class Outcome:
         parts: its numbers; none when it was not measured.
         reason: why it was not measured, or what is left out of it.
         data: everything behind the numbers, as JSON types.
+        refused: candidates compute different things, so nothing was timed.
     """
 
     name: str
     parts: list[Part] = field(default_factory=list)
     reason: str = ""
     data: list[dict[str, Any]] = field(default_factory=list)
+    refused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +128,7 @@ class Bar:
 
 
 def run(name: str, setting: Setting) -> Outcome:
-    """Measure a row, or say why not.
-
-    Raises:
-        Disagreement: candidates compute different things.
-    """
+    """Measure a row, or say why not."""
     row = BARS[name]
     if row.needs == "cuda" and not torch.cuda.is_available():
         return Outcome(name=name, reason="not measured: needs a GPU")
@@ -132,7 +136,41 @@ def run(name: str, setting: Setting) -> Outcome:
         found = row.measure(setting, row.needs)
     except Unavailable as reason:
         return Outcome(name=name, reason=f"not measured: {reason}")
+    except Disagreement as reason:
+        return Outcome(name=name, reason=f"refused: {reason}", refused=True)
     return Outcome(name=name, parts=found.parts, reason=found.reason, data=found.data)
+
+
+def profiles(name: str, outcome: Outcome) -> str:
+    """Where the time goes in the parts of a row that miss its bar; "" when none does."""
+    row = BARS[name]
+    missed = [
+        part
+        for part in outcome.parts
+        if row.verdict(dataclasses.replace(outcome, parts=[part])) == "missed" and part.profile is not None
+    ]
+    return "\n".join(part.profile() for part in missed if part.profile is not None)
+
+
+def outcome_data(name: str, outcome: Outcome) -> dict[str, Any]:
+    """A row as JSON types."""
+    return {
+        "row": name,
+        "bar": BARS[name].bar,
+        "verdict": BARS[name].verdict(outcome) or "not measured",
+        "parts": [
+            {
+                "label": part.label,
+                "ratio": spread_data(part.value),
+                "ours": part.ours,
+                "against": part.against,
+                "note": part.note,
+            }
+            for part in outcome.parts
+        ],
+        "reason": outcome.reason,
+        "data": outcome.data,
+    }
 
 
 def choose(names: Sequence[str]) -> list[str]:
@@ -186,7 +224,8 @@ def _inference(
             part = best_part(found, ours, peers, label=f"batch {batch}" if len(batches) > 1 else "")
             if part is None:
                 raise Unavailable("; ".join(f"{name}: {why}" for name, why in missing.items()))
-            outcome.parts.append(part)
+            profile = functools.partial(candidates, (part.ours, part.against), workload)
+            outcome.parts.append(dataclasses.replace(part, profile=profile))
         absent = [
             name for name in missing if name != "swinkit/optimize" and name.startswith(("timm", "torch"))
         ]
@@ -237,17 +276,7 @@ def _training(dtypes: Sequence[str], batch: int) -> Callable[[Setting, str], Out
                 memory_too=True,
             )(setting, device)
             label = dtype if len(dtypes) > 1 else ""
-            parts += [
-                Part(
-                    label=label,
-                    value=part.value,
-                    ours=part.ours,
-                    against=part.against,
-                    note=part.note,
-                    kept=part.kept,
-                )
-                for part in inner.parts
-            ]
+            parts += [dataclasses.replace(part, label=label) for part in inner.parts]
             data += inner.data
         return Outcome(name="", parts=parts, data=data)
 
@@ -281,7 +310,18 @@ def _attention(
                 if against is None:
                     raise Unavailable("; ".join(found.missing.values()))
                 label = f"stage {site.stage} {dtype}"
-                parts.append(Part(label=label, value=against[1], ours=found.ours, against=against[0]))
+                peer, value = against
+                profile = functools.partial(
+                    attention.profiled,
+                    (found.ours, peer),
+                    site,
+                    batch=batch,
+                    dtype=dtype,
+                    device=torch.device(device),
+                    backward=backward,
+                )
+                part = Part(label=label, value=value, ours=found.ours, against=peer, profile=profile)
+                parts.append(part)
         return Outcome(name="", parts=parts, data=data)
 
     return measure

@@ -14,7 +14,7 @@ from torch import Tensor
 from swinkit.bench import libraries
 from swinkit.bench.engines import INFERENCE, TRAINING, Noted, Output, inference_call, training_call
 from swinkit.bench.outcome import Disagreement, Unavailable
-from swinkit.bench.timing import Spread, interleave, speedup
+from swinkit.bench.timing import Spread, interleave, speedup, threads
 from swinkit.bench.workload import Workload
 from swinkit.classification import Classifier
 from swinkit.errors import InputError
@@ -130,27 +130,18 @@ def compare(
     Raises:
         Disagreement: a candidate's output, or a training step's gradients, differ.
     """
-    torch.set_num_threads(workload.threads)
-    torch._dynamo.reset()
-    ours = workload.build()
-    check = _Check(workload, ours)
-    calls: dict[str, Callable[[], Any]] = {}
-    errors: dict[str, float] = {}
-    missing: dict[str, str] = {}
-    for name in names:
-        say(name)
-        try:
-            calls[name], errors[name] = prepare(name, workload, ours, check)
-        except Unavailable as reason:
-            missing[name] = str(reason)
-        gc.collect()
-    if not calls:
-        return Comparison(workload=workload, baseline="", rows=[], missing=missing)
-    baseline = baseline if baseline in calls else next(iter(calls))
-    say("timing")
-    notes = {name: call.note for name, call in calls.items() if isinstance(call, Noted)}
-    times = interleave(calls, rounds=rounds, device=torch.device(workload.device))
-    calls.clear()
+    with threads(workload.threads):
+        torch._dynamo.reset()
+        ours = workload.build()
+        check = _Check(workload, ours)
+        calls, errors, missing = _prepare_all(names, workload, ours, check, say)
+        if not calls:
+            return Comparison(workload=workload, baseline="", rows=[], missing=missing)
+        baseline = baseline if baseline in calls else next(iter(calls))
+        notes = {name: call.note for name, call in calls.items() if isinstance(call, Noted)}
+        say("timing")
+        times = interleave(calls, rounds=rounds, device=torch.device(workload.device))
+        calls.clear()
     peaks: dict[str, int | None] = dict.fromkeys(times)
     for name in times if memory is not None else ():
         assert memory is not None
@@ -168,6 +159,27 @@ def compare(
         for name, seconds in times.items()
     ]
     return Comparison(workload=workload, baseline=baseline, rows=rows, missing=missing)
+
+
+def _prepare_all(
+    names: Sequence[str],
+    workload: Workload,
+    ours: Classifier,
+    check: "_Check",
+    say: Callable[[str], None],
+) -> tuple[dict[str, Callable[[], Any]], dict[str, float], dict[str, str]]:
+    """Calls and errors of the candidates that run, and why the others do not."""
+    calls: dict[str, Callable[[], Any]] = {}
+    errors: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        say(name)
+        try:
+            calls[name], errors[name] = prepare(name, workload, ours, check)
+        except Unavailable as reason:
+            missing[name] = str(reason)
+        gc.collect()
+    return calls, errors, missing
 
 
 def prepare(

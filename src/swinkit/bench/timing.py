@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,17 @@ def fastest(times: Mapping[str, Sequence[float]], names: Sequence[str]) -> str |
     """The name with the smallest median among `names`, or None when none of them was timed."""
     timed = [name for name in names if name in times]
     return min(timed, key=lambda name: statistics.median(times[name])) if timed else None
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Give torch `count` CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def synchronise(device: torch.device) -> None:

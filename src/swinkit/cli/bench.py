@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -221,24 +221,34 @@ def _attention(args: BenchArgs, device: "torch.device") -> int:
 def _table(args: BenchArgs, device: "torch.device") -> int:
     import torch
 
-    from swinkit.bench.bars import BARS, Setting, choose, run
+    from swinkit.bench.bars import BARS, Setting, choose, outcome_data, profiles, run
+    from swinkit.bench.environment import write_json
+    from swinkit.files import atomic_path
 
     setting = Setting(threads=torch.get_num_threads(), rounds=args.turns(11), quick=args.quick, say=say)
-    lines, data = [], []
-    for name in choose(args.rows):
+    names = choose(args.rows)
+    on_gpu = torch.cuda.is_available() and any(BARS[name].needs == "cuda" for name in names)
+    where = torch.device("cuda" if on_gpu else "cpu")
+    lines, data, refused = [], [], False
+    for name in names:
         say(name)
         bar, outcome = BARS[name], run(name, setting)
-        verdict = bar.verdict(outcome)
+        refused = refused or outcome.refused
         measured = "; ".join(part.text() for part in outcome.parts) or outcome.reason
         if outcome.parts and outcome.reason:
             measured += f" ({outcome.reason})"
-        lines.append((name, bar.what, bar.against, bar.bar_text(), measured, verdict or "-"))
-        data.append({"row": name, "bar": bar.bar, "verdict": verdict or "not measured", **asdict(outcome)})
+        text = profiles(name, outcome)
+        if text:
+            with atomic_path(args.out / f"profile_{name}.txt") as temporary:
+                temporary.write_text(text)
+            measured += f"; profile in {args.out / f'profile_{name}.txt'}"
+        lines.append((name, bar.what, bar.against, bar.bar_text(), measured, bar.verdict(outcome) or "-"))
+        data.append(outcome_data(name, outcome))
+        write_json(args.out / "table.json", data, where)  # after every row, as the rows take long
     columns = ("row", "what", "against", "bar", "measured: median (quartiles) [ours / peer]", "")
     print_table(columns, lines, title="The bars, as ratios in one run")
-    on_gpu = any(BARS[name].needs == "cuda" for name in choose(args.rows)) and torch.cuda.is_available()
-    written(args, "table", data, torch.device("cuda" if on_gpu else "cpu"))
-    return 0
+    written(args, "table", data, where)
+    return 1 if refused else 0
 
 
 def _elsewhere(name: str) -> Callable[[BenchArgs, "torch.device"], int]:
