@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from swinkit.bench import bars
-from swinkit.bench.bars import BARS, Outcome, Part, Setting, best_part
+from swinkit.bench.bars import BARS
 from swinkit.bench.compare import Comparison, Row
-from swinkit.bench.outcome import Unavailable
+from swinkit.bench.outcome import Disagreement, Unavailable
+from swinkit.bench.rows import Outcome, Part, Setting, best_part
 from swinkit.bench.timing import Spread, speedup
 from swinkit.bench.workload import Workload
 from swinkit.errors import InputError
@@ -68,6 +69,23 @@ def test_a_row_without_peers_is_not_measured(monkeypatch):
 
     monkeypatch.setitem(BARS, "cpu-memory", dataclasses.replace(BARS["cpu-memory"], measure=fail))
     assert bars.run("cpu-memory", SETTING).reason == "not measured: timm is not installed"
+
+
+def test_a_refused_row_leaves_the_others(monkeypatch):
+    def fail(setting, device):
+        raise Disagreement("timm/eager differs")
+
+    monkeypatch.setitem(BARS, "cpu-memory", dataclasses.replace(BARS["cpu-memory"], measure=fail))
+    found = bars.run("cpu-memory", SETTING)
+    assert (found.refused, found.reason) == (True, "refused: timm/eager differs")
+    assert bars.outcome_data("cpu-memory", found)["verdict"] == "not measured"
+
+
+def test_only_what_is_missed_is_profiled():
+    slow = dataclasses.replace(part(1.0), profile=lambda: "slow's operators")
+    quick = dataclasses.replace(part(2.0), profile=lambda: "quick's operators")
+    assert bars.profiles("cpu-attention", outcome(slow, quick)) == "slow's operators"
+    assert bars.profiles("cpu-attention", outcome(quick)) == ""
 
 
 def test_rows_are_picked_by_name():

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from swinkit.bench import libraries
-from swinkit.bench.compare import CANDIDATES, Comparison, Row, choose, compare, relative_error
+from swinkit.bench.check import needs_padding, relative_error, unpadded_size
+from swinkit.bench.compare import CANDIDATES, Comparison, Row, choose, compare
 from swinkit.bench.engines import INFERENCE
 from swinkit.bench.figures import draw_comparisons
 from swinkit.bench.outcome import Disagreement, Unavailable
@@ -37,7 +38,8 @@ class Wrong(nn.Module):
 @pytest.mark.parametrize("library", ["timm", "torchvision", "huggingface"])
 @pytest.mark.parametrize("step", ["inference", "training"])
 def test_libraries_agree_with_ours(library, step):
-    pytest.importorskip({"huggingface": "transformers"}.get(library, library), reason="an optional peer")
+    package = "transformers" if library == "huggingface" else library
+    pytest.importorskip(package, reason="an optional peer")
     found = compare(dataclasses.replace(TOY, step=step), [f"{library}/eager"], rounds=1)
     assert found.missing == {}
     (row,) = found.rows
@@ -46,9 +48,31 @@ def test_libraries_agree_with_ours(library, step):
 
 
 def test_maps_of_a_size_that_needs_padding():
-    workload = dataclasses.replace(TOY, step="maps", size=(116, 130))
+    workload = dataclasses.replace(TOY, step="maps", size=(116, 132))
     found = compare(workload, ["torchvision/eager"], rounds=1)
     assert [row.name for row in found.rows] == ["torchvision/eager"]
+
+
+def test_timm_is_compared_where_it_computes_the_same():
+    """It rolls a map before it pads it, the published code after; the work is the same."""
+    pytest.importorskip("timm", reason="an optional peer")
+    workload = dataclasses.replace(TOY, size=(116, 132))
+    assert not needs_padding(TOY)
+    assert needs_padding(workload)
+    assert unpadded_size(workload) == (224, 224)
+    (row,) = compare(workload, ["timm/eager"], rounds=1).rows
+    assert row.error < 1e-4
+    assert row.note == "rolls before it pads: compared with ours at 224x224"
+    (step,) = compare(dataclasses.replace(workload, step="training"), ["timm/eager"], rounds=1).rows
+    assert step.error < 1e-4
+
+
+def test_timm_is_refused_there_too(monkeypatch):
+    pytest.importorskip("timm", reason="an optional peer")
+    honest = libraries.LIBRARIES["timm"]
+    monkeypatch.setitem(libraries.LIBRARIES, "timm", lambda *words: Wrong(honest(*words)))
+    with pytest.raises(Disagreement, match=r"timm/eager: relative error 1.0e-03"):
+        compare(dataclasses.replace(TOY, size=(116, 132)), ["timm/eager"], rounds=1)
 
 
 def test_a_wrong_output_is_refused_before_anything_is_timed(monkeypatch):
@@ -73,7 +97,7 @@ def test_a_wrong_gradient_is_refused(monkeypatch):
         if len(built) == 1:  # the one that says what is right
             return honest(workload, ours)
         model = honest(workload, ours)
-        model.head.weight.register_hook(lambda gradient: gradient * 1.01)
+        model.get_parameter("head.weight").register_hook(lambda gradient: gradient * 1.01)
         return model
 
     monkeypatch.setitem(libraries.LIBRARIES, "swinkit", second_is_wrong)
@@ -131,6 +155,7 @@ def test_candidates_by_pattern():
     [
         ({"model": "swin"}, "unknown model 'swin'"),
         ({"batch": 0}, "must be at least 1; got 0"),
+        ({"size": (112, 114)}, "patch of 4x4 pixels; got 112x114"),
         ({"dtype": "int8"}, "dtype must be one of float32, bfloat16, float16; got 'int8'"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from swinkit.backbones.config import stage_windows
 from swinkit.backbones.pyramid import stage_maps
 from swinkit.bench.attention_peers import RollPartition, Site, flex
-from swinkit.bench.compare import LIMITS, relative_error
+from swinkit.bench.check import LIMITS, relative_error
 from swinkit.bench.outcome import Disagreement, Unavailable
 from swinkit.bench.profile import operators
 from swinkit.bench.timing import Spread, fastest, interleave, speedup

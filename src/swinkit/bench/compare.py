@@ -1,7 +1,6 @@
 """Candidates on one workload: built with the same weights, compared, then timed in turns."""
 
 import gc
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,16 +8,15 @@ from fnmatch import fnmatch
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from swinkit.bench import libraries
-from swinkit.bench.engines import INFERENCE, TRAINING, Noted, Output, inference_call, training_call
-from swinkit.bench.outcome import Disagreement, Unavailable
+from swinkit.bench.check import Check
+from swinkit.bench.engines import INFERENCE, TRAINING, Noted, inference_call, training_call
+from swinkit.bench.outcome import Unavailable
 from swinkit.bench.timing import Spread, interleave, speedup, threads
 from swinkit.bench.workload import Workload
 from swinkit.classification import Classifier
 from swinkit.errors import InputError
-from swinkit.weights import to_swinkit
 
 CANDIDATES: tuple[str, ...] = (
     "swinkit/eager",
@@ -43,9 +41,6 @@ CANDIDATES: tuple[str, ...] = (
 
 QUICK = ("*/eager", "*/compile", "swinkit/optimize")
 """What is compared when nothing is asked for: the engines that are ready in seconds."""
-
-LIMITS = {"float32": 1e-4, "bfloat16": 8e-2, "float16": 2e-2}
-"""Largest error of an output in the given precision, against float32, relative to the largest output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +128,12 @@ def compare(
     with threads(workload.threads):
         torch._dynamo.reset()
         ours = workload.build()
-        check = _Check(workload, ours)
+        check = Check(workload, ours)
         calls, errors, missing = _prepare_all(names, workload, ours, check, say)
         if not calls:
             return Comparison(workload=workload, baseline="", rows=[], missing=missing)
         baseline = baseline if baseline in calls else next(iter(calls))
-        notes = {name: call.note for name, call in calls.items() if isinstance(call, Noted)}
+        notes = {name: _note(name, call, check) for name, call in calls.items()}
         say("timing")
         times = interleave(calls, rounds=rounds, device=torch.device(workload.device))
         calls.clear()
@@ -154,7 +149,7 @@ def compare(
             error=errors[name],
             speedup=speedup(times[baseline], seconds),
             memory=peaks[name],
-            note=notes.get(name, ""),
+            note=notes[name],
         )
         for name, seconds in times.items()
     ]
@@ -165,7 +160,7 @@ def _prepare_all(
     names: Sequence[str],
     workload: Workload,
     ours: Classifier,
-    check: "_Check",
+    check: Check,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, float], dict[str, str]]:
     """Calls and errors of the candidates that run, and why the others do not."""
@@ -183,7 +178,7 @@ def _prepare_all(
 
 
 def prepare(
-    name: str, workload: Workload, ours: Classifier, check: "_Check | None"
+    name: str, workload: Workload, ours: Classifier, check: Check | None
 ) -> tuple[Callable[[], Any], float]:
     """A candidate's call, ready to be timed, and its error; without a check, nan.
 
@@ -205,89 +200,10 @@ def prepare(
     if check is None:
         step()
         return step, float("nan")
-    return step, check.training(name, library, model, step)
+    return step, check.training(name, model, step)
 
 
-class _Check:
-    """What a right answer is: our model in float32, eager, on the workload's device.
-
-    Args:
-        workload: the setting.
-        ours: the weights.
-    """
-
-    def __init__(self, workload: Workload, ours: Classifier) -> None:
-        self.workload = workload
-        self.spec = ours.spec
-        device = torch.device(workload.device)
-        images = workload.pictures().to(device)
-        model = libraries.build("swinkit", workload, ours).to(device)
-        if workload.step == "training":
-            model.train()
-            loss = torch.nn.functional.cross_entropy(model(images), workload.labels().to(device))
-            loss.backward()
-            self.loss = float(loss.detach())
-            self.gradients = libraries.named_gradients("swinkit", model)
-        else:
-            with torch.inference_mode():
-                self.expected = [x.float().cpu() for x in _list(model(images))]
-
-    def output(self, name: str, output: Output) -> float:
-        """Largest relative error of logits or maps.
-
-        Raises:
-            Disagreement: it is above `LIMITS`.
-        """
-        found = _list(output)
-        if [x.shape for x in found] != [x.shape for x in self.expected]:
-            shapes = [tuple(x.shape) for x in found]
-            raise Disagreement(f"{name} gives shapes {shapes} on {self.workload.label}: nothing was timed.")
-        error = max(relative_error(x, y) for x, y in zip(found, self.expected, strict=True))
-        return self._judge(name, error, "its output")
-
-    def training(self, name: str, library: str, model: torch.nn.Module, step: Callable[[], Tensor]) -> float:
-        """Largest relative error of the loss and the gradients, as norms of differences over norms.
-
-        In float32 of each parameter's gradient; in half precisions, where the small gradients are mostly
-        rounding, of all of them as one vector.
-
-        Raises:
-            Disagreement: it is above `LIMITS`, or parameters are missing.
-        """
-        loss = float(step())
-        found = {key: value.float() for key, value in libraries.named_gradients(library, model).items()}
-        if library != "swinkit":
-            found = to_swinkit(found, library, self.spec)
-        if found.keys() != self.gradients.keys():
-            raise Disagreement(f"{name} trains other parameters than ours: nothing was timed.")
-        errors = [abs(loss - self.loss) / max(abs(self.loss), 1e-12)]
-        if self.workload.dtype == "float32":
-            errors += [_distance([found[key]], [wanted]) for key, wanted in self.gradients.items()]
-        else:
-            errors.append(_distance([found[key] for key in self.gradients], [*self.gradients.values()]))
-        return self._judge(name, max(errors), "its loss or a gradient")
-
-    def _judge(self, name: str, error: float, what: str) -> float:
-        limit = LIMITS[self.workload.dtype]
-        if not error <= limit:  # nan too
-            raise Disagreement(
-                f"{what} differs, {name}: relative error {error:.1e}, allowed {limit:.0e}, on "
-                f"{self.workload.label}; nothing was timed."
-            )
-        return error
-
-
-def _distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """Norm of the difference over the norm of what was wanted, all tensors as one vector."""
-    difference = sum(float((x - y).double().square().sum()) for x, y in zip(found, wanted, strict=True))
-    return math.sqrt(difference / max(sum(float(y.double().square().sum()) for y in wanted), 1e-24))
-
-
-def relative_error(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference, relative to the largest wanted value."""
-    difference = (found.detach().float().cpu() - wanted.float().cpu()).abs().max()
-    return float(difference / wanted.abs().max().clamp_min(1e-12))
-
-
-def _list(output: Output | tuple[Tensor, ...]) -> list[Tensor]:
-    return [output] if isinstance(output, Tensor) else list(output)
+def _note(name: str, call: Callable[[], Any], check: Check) -> str:
+    """What the table says behind a candidate's name."""
+    own = call.note if isinstance(call, Noted) else ""
+    return ", ".join(text for text in (own, check.note(name)) if text)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from swinkit.bench.attention import sites
 from swinkit.bench.attention_peers import Site
-from swinkit.bench.compare import Comparison, compare, relative_error
+from swinkit.bench.check import LIMITS, relative_error
+from swinkit.bench.compare import Comparison, compare
 from swinkit.bench.methods import METHODS, replace_attention
 from swinkit.bench.outcome import Disagreement
 from swinkit.bench.timing import Spread, interleave, speedup
@@ -97,7 +98,7 @@ def table5(
         say(f"stage {site.stage}")
         # The last stage of a classifier at its own size is one window; the paper measures shifting there too.
         half = (site.window[0] // 2, site.window[1] // 2)
-        calls = _stage_calls(dataclasses.replace(site, shift=half), names, batch, DTYPES[dtype], device)
+        calls = _stage_calls(dataclasses.replace(site, shift=half), names, batch, dtype, device)
         found += _results(calls, f"stage {site.stage}", index, rounds, device)
     for model in models:
         say(model)
@@ -158,13 +159,13 @@ def published_relation(model: str, size: int) -> float | None:
 
 
 def _stage_calls(
-    site: Site, names: Sequence[str], batch: int, dtype: torch.dtype, device: torch.device
+    site: Site, names: Sequence[str], batch: int, dtype: str, device: torch.device
 ) -> dict[str, Callable[[], Any]]:
     generator = torch.Generator().manual_seed(0)
     qkv = torch.randn(batch, *site.map_size, 3, site.heads, site.head_dim, generator=generator)
     rows = (2 * site.window[0] - 1) * (2 * site.window[1] - 1)
     table = torch.randn(rows, site.heads, generator=generator).to(device)
-    qkv = qkv.to(device, dtype)
+    qkv = qkv.to(device, DTYPES[dtype])
     wanted = window_attention(qkv, table, window=site.window, shift=site.shift, impl="reference")
     for name in names:
         if "shifted" in name:
@@ -203,13 +204,13 @@ def _model_calls(
         if wanted is None:
             wanted = run()
         elif "shifted" in name:
-            _agree(name, run(), wanted, DTYPES[dtype])
+            _agree(name, run(), wanted, dtype)
         calls[name] = run
     return calls
 
 
-def _agree(name: str, found: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
-    error, limit = relative_error(found, wanted), 1e-4 if dtype == torch.float32 else 8e-2
+def _agree(name: str, found: Tensor, wanted: Tensor, dtype: str) -> None:
+    error, limit = relative_error(found, wanted), LIMITS[dtype]
     if not error <= limit:
         raise Disagreement(f"{name} differs from this library's windows: relative error {error:.1e}.")
 

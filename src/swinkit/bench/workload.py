@@ -10,7 +10,7 @@ from swinkit.backbones import VARIANTS, SwinConfig
 from swinkit.classification import Classifier
 from swinkit.errors import InputError
 from swinkit.models import create_model
-from swinkit.ops.windows import Pair
+from swinkit.ops.windows import Pair, to_pair
 
 Pass = Literal["inference", "training", "maps"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -63,6 +63,12 @@ class Workload:
             raise InputError(
                 "batch, size and threads must be at least 1; got "
                 f"{self.batch}, {self.size[0]}x{self.size[1]} and {self.threads}."
+            )
+        patch = to_pair(MODELS[self.model].patch_size)
+        if self.size[0] % patch[0] or self.size[1] % patch[1]:
+            raise InputError(
+                f"compared at multiples of the patch of {patch[0]}x{patch[1]} pixels; got "
+                f"{self.size[0]}x{self.size[1]}."
             )
         for name, value, known in (
             ("dtype", self.dtype, get_args(Precision)),

@@ -221,8 +221,9 @@ def _attention(args: BenchArgs, device: "torch.device") -> int:
 def _table(args: BenchArgs, device: "torch.device") -> int:
     import torch
 
-    from swinkit.bench.bars import BARS, Setting, choose, outcome_data, profiles, run
+    from swinkit.bench.bars import BARS, choose, outcome_data, profiles, run
     from swinkit.bench.environment import write_json
+    from swinkit.bench.rows import Setting
     from swinkit.files import atomic_path
 
     setting = Setting(threads=torch.get_num_threads(), rounds=args.turns(11), quick=args.quick, say=say)
