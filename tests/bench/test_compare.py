@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import swinkit
 from swinkit.bench import libraries
 from swinkit.bench.check import needs_padding, relative_error, unpadded_size
 from swinkit.bench.compare import CANDIDATES, Comparison, Row, choose, compare
@@ -122,6 +123,29 @@ def test_who_cannot_run_is_named(monkeypatch):
     cells = {row[0]: row[1] for row in comparison_rows(found)}
     assert cells["timm/eager"] == "left out: timm is not installed"
     assert comparison_data(found)["left_out"] == found.missing
+
+
+def test_our_one_call_is_asked_for_the_precision_and_says_what_it_chose(monkeypatch):
+    asked = []
+
+    class Fast:
+        engine = "a better one"
+
+        def __init__(self, model):
+            self.model = model
+
+        def __call__(self, images):
+            with torch.inference_mode():
+                return self.model(images)
+
+    def optimize(model, example, **options):
+        asked.append((example.dtype, options))
+        return Fast(model)
+
+    monkeypatch.setattr(swinkit, "optimize", optimize, raising=False)
+    (row,) = compare(dataclasses.replace(TOY, dtype="bfloat16"), ["swinkit/optimize"], rounds=1).rows
+    assert row.note == "chose a better one"
+    assert asked == [(torch.float32, {"dtype": torch.bfloat16, "remember": False})]
 
 
 def test_an_engine_that_fails_is_named_with_its_error(monkeypatch):

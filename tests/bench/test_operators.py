@@ -7,7 +7,16 @@ import torch
 
 from swinkit.bench import attention
 from swinkit.bench.attention_peers import Flex, RollPartition, Site
-from swinkit.bench.methods import METHODS, cyclic_shift, padded_shift, replace_attention, sliding_window
+from swinkit.bench.methods import (
+    METHODS,
+    _random_features,
+    cyclic_shift,
+    linear_attention,
+    padded_shift,
+    performer,
+    replace_attention,
+    sliding_window,
+)
 from swinkit.bench.outcome import Disagreement
 from swinkit.bench.paper import CYCLIC, OURS, TABLE_5, published_relation, table5, table8, window_for
 from swinkit.bench.report import SITE_COLUMNS, site_data, site_row
@@ -78,6 +87,22 @@ def test_a_sliding_window_is_centred_on_every_token():
             scores = (keys * qkv[0, row, column, 0] * 8**-0.5).sum(-1) + torch.stack([b for *_, b in near])
             wanted = (torch.softmax(scores, dim=0)[..., None] * values).sum(0)
             torch.testing.assert_close(found[row, column], wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_performer_estimates_attention_over_the_whole_map():
+    qkv = torch.randn(1, 4, 5, 3, 2, 8) / 2  # the estimate's spread grows with the length of q + k
+    q, k, v = qkv.permute(3, 0, 4, 1, 2, 5).flatten(3, 4)
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    errors = [
+        float((linear_attention(q, k, v, _random_features(8, count, CPU)) - wanted).abs().mean())
+        for count in (16, 8000)
+    ]
+    assert errors[1] < 0.004
+    assert 5 * errors[1] < errors[0]  # fewer features, a worse estimate
+    assert (v.mean(-2, keepdim=True) - wanted).abs().mean() > 0.02  # what no attention at all would give
+    found = performer(qkv, torch.zeros(1, 2), (7, 7), (0, 0), None)
+    few = linear_attention(q, k, v, _random_features(8, 16, CPU))
+    torch.testing.assert_close(found, few.transpose(1, 2).reshape(1, 4, 5, 16))
 
 
 def test_a_model_with_exchanged_attention_keeps_its_function():

@@ -41,6 +41,15 @@ def test_quick_calls_are_repeated_until_a_turn_is_long_enough():
     assert len(clock.calls) == 1 + 2 * 8
 
 
+def test_slow_candidates_take_five_turns_and_no_more_than_they_need():
+    clock = Clock()
+    calls = {"slow": clock.task("slow", 10.0), "slower": clock.task("slower", 20.0)}
+    times = interleave(calls, rounds=20, device=CPU, budget=60.0, clock=clock)
+    assert {name: len(values) for name, values in times.items()} == {"slow": 5, "slower": 5}
+    assert len(interleave(calls, rounds=20, device=CPU, budget=200.0, clock=clock)["slow"]) == 7
+    assert len(interleave(calls, rounds=2, device=CPU, budget=1.0, clock=clock)["slow"]) == 2
+
+
 def test_a_call_that_takes_no_time_is_not_repeated_for_ever():
     times = interleave({"none": Clock().task("n", 0.0)}, rounds=1, device=CPU, clock=Clock())
     assert times == {"none": [0.0]}

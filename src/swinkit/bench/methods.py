@@ -1,12 +1,15 @@
 """Table 5's ways of mixing tokens, each as a stand-in for a block's attention with the same weights.
 
 Shifting by cyclic shift and shifting by padding are the same function at another price. The sliding window
-is another function: every token attends to the window around it.
+and Performer are other functions: a token attends to the window around it, or by estimate to the whole map.
 
 Legend: B pictures, H W rows and columns of the map, P Q of the padded map, C = h d channels, h heads, d
-channels a head, N tokens a window, T windows a picture, G = B * T, K neighbours of a token.
+channels a head, N tokens a window, T windows (or tokens) a picture, G = B * T, K neighbours of a token, m
+random features.
 """
 
+import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -147,8 +150,53 @@ def sliding_window(qkv: Tensor, table: Tensor, window: Pair, shift: Pair, pad_qk
     return out_BhTd.transpose(1, 2).reshape(B, H, W, h * d)
 
 
+def performer(qkv: Tensor, table: Tensor, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> Tensor:
+    """Performer's attention (arXiv 2009.14794): every token attends to the whole map, at linear cost.
+
+    softmax(q k^T) is estimated by products of random positive features, d ln d of them. Arguments and result
+    as `padded_shift`; all but `qkv` are unused.
+    """
+    _, H, W, _, _, d = qkv.shape
+    q, k, v = qkv.permute(3, 0, 4, 1, 2, 5).flatten(3, 4)
+    projection_md = _random_features(d, int(d * math.log(d)), qkv.device).to(qkv.dtype)
+    out_BhTd = linear_attention(q, k, v, projection_md)
+    return out_BhTd.transpose(1, 2).flatten(2).unflatten(1, (H, W))
+
+
+def linear_attention(q: Tensor, k: Tensor, v: Tensor, projection_md: Tensor) -> Tensor:
+    """Estimate softmax(q k^T / sqrt(d)) v for (B, h, T, d) without a T x T tensor.
+
+    The features are exp(w x - |x|^2 / 2) for the rows w of `projection_md`; a factor common to all of a
+    query, or to all keys, cancels, so the largest exponent is subtracted.
+    """
+    scale = q.shape[-1] ** -0.25
+
+    def exponents(x: Tensor) -> Tensor:
+        x = x * scale
+        return x @ projection_md.T - x.square().sum(-1, keepdim=True) / 2
+
+    query, key = exponents(q), exponents(k)
+    query = torch.exp(query - query.amax(-1, keepdim=True))
+    key = torch.exp(key - key.amax((-2, -1), keepdim=True))
+    weight = query @ key.sum(-2).unsqueeze(-1)
+    return query @ (key.mT @ v) / weight.clamp_min(torch.finfo(q.dtype).tiny)
+
+
+@functools.lru_cache
+def _random_features(d: int, count: int, device: torch.device) -> Tensor:
+    """(count, d): rows of random rotations, each as long as a Gaussian vector; the same in every run."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = []
+    for _ in range(math.ceil(count / d)):
+        rotation, upper = torch.linalg.qr(torch.randn(d, d, generator=generator))
+        blocks.append(rotation.T * upper.diagonal().sign()[:, None])  # so that every rotation is as likely
+    lengths = torch.randn(count, d, generator=generator).norm(dim=1, keepdim=True)
+    return (torch.cat(blocks)[:count] * lengths).to(device)
+
+
 METHODS: dict[str, Mix] = {
     "sliding window (naive)": sliding_window,
+    "Performer": performer,
     "window, no shift": no_shift,
     "shifted window (padding)": padded_shift,
     "shifted window (cyclic)": cyclic_shift,

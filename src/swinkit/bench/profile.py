@@ -19,7 +19,7 @@ def operators(call: Callable[[], object], device: torch.device) -> str:
     order = "self_cpu_time_total"
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-        order = "self_cuda_time_total"
+        order = "self_device_time_total"
     call()
     synchronise(device)
     with profile(activities=activities) as found:

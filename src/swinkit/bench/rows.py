@@ -79,7 +79,7 @@ class Setting:
 
     Attributes:
         threads: CPU threads.
-        rounds: turns that count, for the quick calls; slow ones take fewer.
+        rounds: turns that count; slow candidates take fewer, see `swinkit.bench.timing.BUDGET`.
         quick: fewer of everything.
         say: gets a line per step.
     """

@@ -11,6 +11,9 @@ import torch
 TURN = 0.05
 """Seconds a turn lasts at least: quicker calls are repeated, so that the clock and a hiccup weigh less."""
 MOST_REPEATS = 200
+BUDGET = 300.0
+"""Seconds after which no round is begun, once there are `FEWEST_ROUNDS`."""
+FEWEST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def interleave(
     rounds: int,
     device: torch.device,
     turn: float = TURN,
+    budget: float = BUDGET,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds a call of each candidate, once a round, all in one process.
@@ -50,13 +54,15 @@ def interleave(
 
     Args:
         calls: name -> what to time, ready to run (compiled, on its device).
-        rounds: numbers per candidate.
+        rounds: numbers per candidate, at most.
         device: CUDA devices are waited for before the clock is read.
         turn: least seconds of a turn.
+        budget: seconds after which it is enough, once there are `FEWEST_ROUNDS` rounds.
         clock: for the tests.
 
     Returns:
-        Name -> `rounds` times; the times of one index are neighbours and may be divided by one another.
+        Name -> up to `rounds` times, as many for each; the times of one index are neighbours and may be
+        divided by one another.
     """
 
     def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -74,7 +80,10 @@ def interleave(
         for name, value in once.items()
     }
     times: dict[str, list[float]] = {name: [] for name in names}
+    begun = clock()
     for number in range(rounds):
+        if number >= FEWEST_ROUNDS and clock() - begun > budget:
+            break
         start = number % len(names) if names else 0
         for name in names[start:] + names[:start]:
             times[name].append(seconds(calls[name], repeats[name]))

@@ -37,7 +37,8 @@ class BenchArgs(CommonArgs):
         step: models: inference, training (forward, backward, AdamW), or maps (the four stages' maps).
         candidates: library/engine names or patterns, such as 'swinkit/*' timm/eager; '*' for all.
         baseline: models: the candidate that speed-ups are over.
-        rounds: turns of each candidate that count; 0 for what the subject needs.
+        rounds: turns of each candidate that count, at most; 0 for what the subject needs. After five minutes
+            of turns, five are enough.
         quick: three turns of each, so that a run shows little more than that it works.
         no_memory: models: leave peak memory out, which takes a process for each candidate.
         threads: CPU threads; 0 for as many as torch would use.
