@@ -133,3 +133,10 @@ def test_faster_with_more_memory_is_missed_where_memory_counts(bytes_of_ours, ke
         == f"2.00 (2.00 to 2.00) [swinkit/eager / timm/eager] memory {bytes_of_ours / 100:.2f} of theirs"
     )
     assert BARS["cpu-training"].verdict(outcome(best)) == ("met" if kept else "missed")
+
+
+def test_memory_that_was_asked_for_and_not_measured_does_not_count_as_kept():
+    found = comparison({"timm_eager": 100}, swinkit_eager=[1.0], timm_eager=[2.0])
+    best = best_part(found, ("swinkit/eager",), ("timm/eager",))
+    assert best is not None
+    assert (best.kept, best.note) == (False, "memory not measured")

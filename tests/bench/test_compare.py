@@ -125,6 +125,14 @@ def test_who_cannot_run_is_named(monkeypatch):
     assert comparison_data(found)["left_out"] == found.missing
 
 
+def test_times_stand_where_memory_cannot_be_measured():
+    def fail(name, workload):
+        raise Unavailable("its memory could not be measured: killed")
+
+    (row,) = compare(TOY, ["swinkit/eager"], rounds=1, memory=fail).rows
+    assert (row.memory, row.note) == (None, "its memory could not be measured: killed")
+
+
 def test_our_one_call_is_asked_for_the_precision_and_says_what_it_chose(monkeypatch):
     asked = []
 

@@ -141,7 +141,10 @@ def compare(
     for name in times if memory is not None else ():
         assert memory is not None
         say(f"memory of {name}")
-        peaks[name] = memory(name, workload)
+        try:
+            peaks[name] = memory(name, workload)
+        except Unavailable as reason:  # the times stand all the same
+            notes[name] = ", ".join(text for text in (notes[name], str(reason)) if text)
     rows = [
         Row(
             name=name,

@@ -160,6 +160,8 @@ def best_part(
     if used is not None and other is not None:
         kept = used <= other
         note = f"memory {used / other:.2f} of theirs"
+    elif any(value is not None for value in memory.values()):  # asked for, and not to be had
+        kept, note = False, "memory not measured"
     value = speedup(times[theirs], times[mine])
     return Part(label=label, value=value, ours=mine, against=theirs, note=note, kept=kept)
 
