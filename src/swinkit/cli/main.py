@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "eval": "swinkit.cli.eval:main",
     "predict": "swinkit.cli.predict:main",
     "embed": "swinkit.cli.embed:main",
+    "bench": "swinkit.cli.bench:main",
 }
 """Command -> the function that runs it, `main(words after the name) -> exit code`; imported when called."""
 
@@ -41,6 +42,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "eval": "measure a model on labelled pictures",
         "predict": "classify pictures: files, folders, globs",
         "embed": "turn pictures into vectors",
+    },
+    "speed": {
+        "bench": "speed and memory against timm, torchvision and Hugging Face, as ratios in one run",
     },
 }
 """Heading -> command -> what it does, in the order `swinkit --help` shows them."""
