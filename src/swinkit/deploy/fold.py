@@ -36,7 +36,15 @@ from swinkit.deploy.orders import (
     window_order,
 )
 from swinkit.errors import InputError
-from swinkit.layers import Mlp, PatchEmbed, PatchMerging, SpatialMlp, SwinBlock, SwinMixerBlock, WindowAttention
+from swinkit.layers import (
+    Mlp,
+    PatchEmbed,
+    PatchMerging,
+    SpatialMlp,
+    SwinBlock,
+    SwinMixerBlock,
+    WindowAttention,
+)
 from swinkit.ops.windows import Pair, expand_bias, fit_shift, padded_size
 
 MASKED = -100.0
@@ -133,7 +141,9 @@ def _windows(block: Block, size: Pair) -> Tensor:
     if isinstance(block, SwinBlock):
         return window_order(size, block.attn.window, block.shift_for(size))
     window = block.spatial_mlp.window
-    return mixer_order(size, window, fit_shift(size, window, block.window_policy) if block.shifted else (0, 0))
+    return mixer_order(
+        size, window, fit_shift(size, window, block.window_policy) if block.shifted else (0, 0)
+    )
 
 
 def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor) -> FoldedBlock:
@@ -210,9 +220,8 @@ def _pooled(norm: nn.Module, head: nn.Module) -> PooledOutput:
 
 
 def _linear(layer: nn.Linear, norm: nn.LayerNorm | None = None) -> nn.Linear:
-    """A copy of `layer` in float64, with the scale and shift of the norm before it in its weights."""
-    bias = norm is not None or layer.bias is not None
-    copy = nn.Linear(layer.in_features, layer.out_features, bias=bias, dtype=torch.float64)
+    """A copy of `layer` in float64, always with a bias, with the norm before it in its weights."""
+    copy = nn.Linear(layer.in_features, layer.out_features, dtype=torch.float64)
     weight = layer.weight.double().cpu()
     total = torch.zeros(layer.out_features, dtype=torch.float64)
     if layer.bias is not None:
@@ -221,8 +230,7 @@ def _linear(layer: nn.Linear, norm: nn.LayerNorm | None = None) -> nn.Linear:
         total += weight @ norm.bias.double().cpu()
         weight = weight * norm.weight.double().cpu()
     copy.weight.copy_(weight)
-    if bias:
-        copy.bias.copy_(total)
+    copy.bias.copy_(total)
     return copy
 
 
@@ -236,11 +244,11 @@ def _rows(layer: nn.Linear, start: int, stop: int) -> nn.Linear:
 def _norm(norm: nn.Module) -> nn.LayerNorm:
     """A copy of a norm, scale and shift included."""
     assert isinstance(norm, nn.LayerNorm)
-    copy = nn.LayerNorm(norm.normalized_shape, eps=norm.eps, dtype=torch.float64)
+    copy = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=torch.float64)
     copy.load_state_dict(norm.state_dict())
     return copy
 
 
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
     """A norm without scale and shift."""
-    return nn.LayerNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
+    return nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, elementwise_affine=False)

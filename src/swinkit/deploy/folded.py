@@ -10,7 +10,6 @@ map, H W rows and columns.
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -105,14 +104,14 @@ class FoldedBlock(nn.Module):
         self,
         *,
         reorder: nn.Module,
-        norm1: nn.Module,
+        norm1: nn.LayerNorm,
         enter: nn.Module,
         mix: nn.Module,
         leave: nn.Module,
         proj: nn.Module,
-        norm2: nn.Module,
-        fc1: nn.Module,
-        fc2: nn.Module,
+        norm2: nn.LayerNorm,
+        fc1: nn.Linear,
+        fc2: nn.Linear,
     ) -> None:
         super().__init__()
         self.reorder = reorder
@@ -225,7 +224,7 @@ class FoldedModel(nn.Module):
     def __init__(
         self,
         img_size: Pair,
-        stem: nn.Module,
+        stem: FoldedStem,
         stages: Sequence[nn.Module],
         outputs: dict[str, nn.Module],
         *,

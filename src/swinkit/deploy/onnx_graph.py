@@ -19,6 +19,7 @@ from swinkit.deploy.folded import (
     FoldedMerging,
     FoldedMixing,
     FoldedModel,
+    FoldedStage,
     FoldedStem,
     MapOutput,
     PooledOutput,
@@ -74,7 +75,9 @@ class _Graph:
     constants: list[Any] = field(default_factory=list)
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
-    def op(self, kind: str, *inputs: str, outputs: tuple[str, ...] = (), domain: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, *inputs: str, outputs: tuple[str, ...] = (), domain: str = "", **attributes: Any
+    ) -> str:
         """Add a node; return the name of its first output."""
         from onnx import helper  # noqa: PLC0415
 
@@ -107,6 +110,7 @@ def _model(graph: _Graph, model: FoldedModel) -> list[tuple[str, list[Any]]]:
     x = _stem(graph, model.stem)
     found = []
     for number, stage in enumerate(model.stages):
+        assert isinstance(stage, FoldedStage)
         if isinstance(stage.merging, FoldedMerging):
             x = _merging(graph, stage.merging, x)
         for block in stage.blocks:
@@ -156,7 +160,11 @@ def _block(graph: _Graph, block: FoldedBlock, x: str) -> str:
     C = block.fc1.in_features
     x = _gather(graph, block.reorder, x, C)
     y = _gather(graph, block.enter, _norm(graph, block.norm1, x), C)
-    y = _attention(graph, block.mix, y) if isinstance(block.mix, FoldedAttention) else _mixing(graph, block.mix, y, C)
+    y = (
+        _attention(graph, block.mix, y)
+        if isinstance(block.mix, FoldedAttention)
+        else _mixing(graph, block.mix, y, C)
+    )
     y = _gather(graph, block.leave, y, C)
     if isinstance(block.proj, nn.Linear):
         y = _linear(graph, block.proj, y)

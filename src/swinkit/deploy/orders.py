@@ -29,7 +29,7 @@ def window_order(map_size: Pair, window: Pair, shift: Pair) -> Tensor:
 
 
 def mixer_order(map_size: Pair, window: Pair, shift: Pair) -> Tensor:
-    """Tokens window by window, as `SpatialMlp` pads (at the top and the left instead of rolling): (T * N,)."""
+    """Tokens window by window, as `SpatialMlp` pads, at the top and the left, for a shift: (T * N,)."""
     top, left = ((side - offset) if offset else 0 for side, offset in zip(window, shift, strict=True))
     size = padded_size((map_size[0] + top, map_size[1] + left), window)
     return partition(_padded(map_size, size, (top, left))[None, :, :, None], window).flatten()
@@ -44,22 +44,6 @@ def merging_order(map_size: Pair, target: Tensor) -> Tensor:
     grid = _padded(map_size, (2 * rows, 2 * columns), (0, 0))
     four = torch.stack([grid[0::2, 0::2], grid[1::2, 0::2], grid[0::2, 1::2], grid[1::2, 1::2]], dim=-1)
     return four.view(-1, 4)[target].flatten()
-
-
-def sort_windows(order: Tensor, mask_TNN: Tensor) -> tuple[Tensor, list[int], Tensor]:
-    """Put windows with equal masks side by side.
-
-    Args:
-        order: slots (T * N,).
-        mask_TNN: what is added to the scores of each window.
-
-    Returns:
-        The slots in the new order of windows; how many windows have each distinct mask; the distinct masks.
-    """
-    masks_KNN, kind_T = torch.unique(mask_TNN, dim=0, return_inverse=True)
-    by_kind_T = torch.argsort(kind_T, stable=True)
-    counts = torch.bincount(kind_T, minlength=len(masks_KNN)).tolist()
-    return order.view(len(mask_TNN), -1)[by_kind_T].flatten(), counts, masks_KNN
 
 
 def window_masks(map_size: Pair, window: Pair, shift: Pair) -> Tensor:
