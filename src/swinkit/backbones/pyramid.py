@@ -89,7 +89,7 @@ class Pyramid(nn.Module):
         return maps
 
     def positions(self, map_size: Pair) -> Tensor | None:
-        """Absolute position embedding for a first map of `map_size`, (1, H, W, C); None where there is none."""
+        """Absolute position embedding of a first map of `map_size`, (1, H, W, C); None for none."""
         grid = self.absolute_pos_embed
         if grid is None or grid.shape[1:3] == map_size:
             return grid

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.deploy import memory
 from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
+from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.report import Candidate, Report
 from swinkit.errors import InputError
 
@@ -127,7 +128,7 @@ def optimize(
     if model.training:
         model = copy.deepcopy(model).eval()
     wanted = _wanted(model, example, engines, dtype)
-    expected = _outputs(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
+    expected = output_list(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
     key = memory.key(model, example, [f"{name} {kind}" for name, kind in wanted], max_error)
     known = memory.recall(key) if remember else None
     if known is not None:
@@ -163,7 +164,7 @@ class _Trial:
         if self.reason:
             return self
         run = ENGINES[self.engine].build(model, example, self.dtype)
-        self.error = relative_error(_outputs(run(example)), expected)
+        self.error = relative_error(output_list(run(example)), expected)
         limit = min(max_error, FLOAT32_ERROR) if self.dtype == torch.float32 else max_error
         if self.error <= limit:
             self.run = run
@@ -229,15 +230,6 @@ def _wanted(
     return found
 
 
-def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
-    """Largest difference of any output, relative to that output's largest value; infinite for a NaN."""
-    worst = 0.0
-    for a, b in zip(found, expected, strict=True):
-        error = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30)
-        worst = max(worst, float("inf") if bool(error.isnan()) else error.item())
-    return worst
-
-
 def _time(trials: list[_Trial], example: Tensor) -> None:
     """Time the candidates in turns, so that whatever else the machine does meets all of them alike."""
     for round_ in range(ROUNDS + 1):
@@ -249,10 +241,6 @@ def _time(trials: list[_Trial], example: Tensor) -> None:
                 torch.cuda.synchronize(example.device)
             if round_:
                 trial.seconds = (*trial.seconds, time.perf_counter() - start)
-
-
-def _outputs(value: Outputs) -> list[Tensor]:
-    return [value] if isinstance(value, Tensor) else list(value)
 
 
 def _around(model: nn.Module, backbone: Optimized) -> nn.Module:
