@@ -46,6 +46,7 @@ STOREYS = [
     "predictor_objects",
     "train",
     "recipes",
+    "bench",
     "cli",
 ]
 """The upper storeys: each may import everything in ALLOWED and the storeys before it."""

@@ -14,6 +14,7 @@ from swinkit.detection.config import (
     mask_rcnn,
 )
 from swinkit.detection.two_stage import TwoStageDetector
+from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
 from swinkit.spec import ModelSpec, Preprocess
@@ -77,6 +78,8 @@ def create_detector(
         InputError: an unknown name, settings that do not fit together, or weights that do not fit.
     """
     named, base = _split(name) if isinstance(name, str) else ("", name)
+    if isinstance(head, str) and head not in HEADS:
+        raise InputError(f"unknown head {head!r}: it is one of {', '.join(HEADS)}.")
     config = HEADS[head or named or "mask_rcnn"] if head is None or isinstance(head, str) else head
     if masks is not None and masks != (config.mask is not None):
         config = dataclasses.replace(config, mask=mask_rcnn().mask if masks else None)

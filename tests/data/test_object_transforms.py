@@ -171,3 +171,16 @@ def test_upright_and_lying_pictures_are_told_apart(tmp_path) -> None:
     assert {order[0] % 2, order[1] % 2} in ({0}, {1})
     assert sorted(order) == [0, 1, 2, 3]
     assert list(data.sampler(shuffle=False)) == [0, 1, 2, 3]
+
+
+def test_the_part_is_cut_from_a_picture_whose_long_side_is_limited() -> None:
+    """As published: a very long picture is not enlarged to the crop's short side before the cut."""
+    augment = ObjectAugmentConfig(
+        short_sides=(50,), long_side=200, crop_probability=1.0, crop_sides=(100,), crop_range=(90, 100)
+    )
+    transform = ObjectTrainTransform(augment, Preprocess(), masks=False)
+    torch.manual_seed(0)
+    cut, _ = transform._choose((100, 400))
+    # 200 pixels long at most, so 50 high: the whole height is taken, and about half of the width.
+    assert (cut[1], cut[3]) == (0, 100)
+    assert 180 <= cut[2] - cut[0] <= 200

@@ -13,6 +13,7 @@ from PIL import Image
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.data.object_layout import has_part, open_objects, without_empty
 from swinkit.data.objects import ObjectDataset, draw_segment, encode_mask
+from swinkit.data.outlines import outline_fault
 from swinkit.errors import InputError
 
 TRUTH: dict[str, Any] = {
@@ -73,7 +74,7 @@ def coco(tmp_path: Path) -> Make:
 
 
 def read(root: Path, **settings: Any) -> ObjectDataset:
-    return open_objects(ObjectDataConfig(path=root, **settings), "train")
+    return open_objects(ObjectDataConfig(path=root, **{"val_fraction": 0, **settings}), "train")
 
 
 def test_coco_ids_need_not_be_consecutive(coco: Make) -> None:
@@ -137,6 +138,23 @@ BAD = {
     "two points": (_set(0, "segmentation", [[1, 2, 3, 4]]), "annotation 1 .*polygon of 2 points"),
     "other size": (_set(1, "segmentation", {"size": [4, 6], "counts": [24]}), "run-length code of size"),
     "no box": (lambda data: data["annotations"][0].pop("bbox"), "no image_id, category_id or bbox"),
+    "no list": (_set(0, "bbox", None), "the box None, not four numbers"),
+    "words": (_set(0, "bbox", ["a", 1, 2, 3]), "not four numbers"),
+    "not finite": (_set(0, "bbox", [1, 2, float("nan"), 3]), "not four numbers"),
+    "list of images": (_set(0, "image_id", [7]), r"the image_id \[7\], not a number"),
+    "image in words": (_set(0, "image_id", "7"), "is of image '7', which is not among"),
+    "flat outline": (_set(0, "segmentation", [1, 1, 5, 5, 3, 3]), "bare numbers"),
+    "outline of nothing": (_set(0, "segmentation", [[None, 1, 2, 3, 4, 5]]), "the coordinate None"),
+    "not a number": (_set(0, "segmentation", [[float("nan"), 1, 2, 3, 4, 5]]), "the coordinate nan"),
+    "far away": (_set(0, "segmentation", [[1e9, 1, 2e9, 3, 4, 5]]), "the coordinate 1000000000.0"),
+    "text": (_set(0, "segmentation", "outline"), "neither polygons nor a run-length code"),
+    "short code": (_set(1, "segmentation", {"size": [40, 60], "counts": [9]}), "do not add up"),
+    "long code": (_set(1, "segmentation", {"size": [40, 60], "counts": [9, 10**9]}), "do not add up"),
+    "negative code": (_set(1, "segmentation", {"size": [40, 60], "counts": [-9, 2409]}), "do not add up"),
+    "broken text": (_set(1, "segmentation", {"size": [40, 60], "counts": "zzz!"}), "do not add up"),
+    "no counts": (_set(1, "segmentation", {"size": [40, 60]}), "do not add up"),
+    "area": (_set(0, "area", None), "the area None"),
+    "crowd": (_set(0, "iscrowd", "yes"), "iscrowd 'yes'"),
 }
 
 
@@ -149,6 +167,22 @@ def test_a_wrong_annotation_is_named_or_left_out(name: str, coco: Make) -> None:
     data = read(root, bad="skip")
     assert sum(len(record) for record in data.records) == 2
     assert len(data.problems) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_compressed_codes_are_read_as_the_library_writes_them(seed: int) -> None:
+    mask = np.random.default_rng(seed).random((61, 90)) > (0.02, 0.5, 1.0)[seed]
+    code = encode_mask(mask, (3, 5), (70, 100))
+    assert outline_fault(code, (70, 100)) is None
+    cut = {**code, "counts": code["counts"][:-1]}
+    assert "do not add up" in str(outline_fault(cut, (70, 100)))
+
+
+def test_a_file_with_a_byte_order_mark_is_read(coco: Make) -> None:
+    root = coco()
+    path = root / "annotations" / "instances_train.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(read(root)) == 3
 
 
 def test_a_missing_picture_is_named_or_left_out(coco: Make) -> None:
@@ -174,6 +208,17 @@ def test_a_picture_of_another_size_is_named(coco: Make) -> None:
         ('{"images": [], "annotations": []}', "needs the lists"),
         ('{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "file_name"),
         ('{"images": [], "annotations": [], "categories": []}', "no categories"),
+        (
+            '{"images": [], "annotations": [], '
+            '"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
+            "more than one category 'a'",
+        ),
+        ('{"images": [], "annotations": [], "categories": [{"id": "x", "name": "a"}]}', "a whole number"),
+        (
+            '{"images": [{"id": 1, "file_name": "a", "height": null, "width": 3}], "annotations": [], '
+            '"categories": [{"id": 1, "name": "a"}]}',
+            "height of entry 0 of images must be a number of pixels; got None",
+        ),
     ],
 )
 def test_a_broken_file_is_named(text: str, words: str, coco: Make) -> None:
@@ -192,9 +237,15 @@ def test_ids_given_twice_are_named(coco: Make) -> None:
 
 def test_parts_and_shares(coco: Make) -> None:
     root = coco()
-    config = ObjectDataConfig(path=root)
+    config = ObjectDataConfig(path=root, val_fraction=0.34)
     assert has_part(config, "train")
+    assert has_part(config, "val"), "a share of the training part, where there is no part for it"
+    assert (len(open_objects(config, "train")), len(open_objects(config, "val"))) == (2, 1)
+    with pytest.raises(InputError, match="has no test part; it has train"):
+        open_objects(config, "test")
+    config = ObjectDataConfig(path=root, val_fraction=0)
     assert not has_part(config, "val")
+    assert len(open_objects(config, "train")) == 3
     with pytest.raises(InputError, match="has no val part; it has train"):
         open_objects(config, "val")
     single = ObjectDataConfig(
@@ -236,6 +287,9 @@ def test_yolo_folders_are_recognised(tmp_path: Path) -> None:
         ("0 a b c d", "not numbers"),
         ("0 0.5 0.5 0 0.1", "no area"),
         ("0 1.5 1.5 0.1 0.1", "outside its picture"),
+        ("0 0.1 nan 0.9 0.1 0.9 0.9", "the coordinate nan"),
+        ("0 0.1 0.1 9e9 0.1 0.9 0.9", "the coordinate"),
+        ("inf 0.5 0.5 0.1 0.1", "not numbers"),
     ],
 )
 def test_a_wrong_yolo_line_is_named_or_left_out(line: str, words: str, tmp_path: Path) -> None:
@@ -245,10 +299,35 @@ def test_a_wrong_yolo_line_is_named_or_left_out(line: str, words: str, tmp_path:
     assert sum(len(record) for record in read(root, bad="skip").records) == 1
 
 
+def test_a_yolo_description_stands_for_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give the folder it describes"):
+        read(yolo(tmp_path) / "data.yaml")
+
+
+def test_a_folder_called_test_is_not_a_test_part(coco: Make, tmp_path: Path) -> None:
+    root = coco()
+    whole = tmp_path / "test"
+    (root / "train").rename(whole)
+    (root / "annotations" / "instances_train.json").rename(whole / "cells.json")
+    assert len(open_objects(ObjectDataConfig(path=whole), "all")) == 3
+
+
 def test_yolo_without_names_is_named(tmp_path: Path) -> None:
     (yolo(tmp_path) / "data.yaml").write_text("nc: 2\n")
     with pytest.raises(InputError, match="lists no names"):
         read(tmp_path)
+
+
+def test_damaged_yolo_files_are_named_or_left_out(tmp_path: Path) -> None:
+    root = yolo(tmp_path)
+    (root / "images" / "train" / "none.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"none\.jpg is not a readable picture"):
+        read(root)
+    assert [record.path.name for record in read(root, bad="skip").records] == ["x.jpg"]
+    (root / "labels" / "train" / "x.txt").write_bytes(b"\xff\xfe\x00")
+    Image.new("RGB", (80, 40)).save(root / "images" / "train" / "none.jpg")
+    with pytest.raises(InputError, match=r"x\.txt is not text"):
+        read(root)
 
 
 def voc(root: Path, name: str = "dog", box: str = "<xmin>11</xmin><ymin>6</ymin><xmax>30</xmax>") -> Path:
@@ -275,9 +354,18 @@ def test_wrong_pascal_voc_is_named(tmp_path: Path) -> None:
     root = voc(tmp_path, box="<xmin>11</xmin>")
     with pytest.raises(InputError, match="no bndbox"):
         read(root)
+    text = (root / "Annotations" / "x.xml").read_text()
+    (root / "JPEGImages" / "x.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"x\.jpg is not a readable picture"):
+        read(root)
+    (root / "ImageSets/Main/train.txt").write_text("x\ny\n")
+    (root / "Annotations" / "y.xml").write_text(text.replace("x.jpg", "y.jpg"))
+    Image.new("RGB", (60, 40)).save(root / "JPEGImages" / "y.jpg")
+    assert [record.id for record in read(root, bad="skip").records] == ["y"]
     (root / "Annotations" / "x.xml").write_text("<annotation>")
     with pytest.raises(InputError, match="not valid XML"):
         read(root)
+    assert [record.id for record in read(root, bad="skip").records] == ["y"]
     (root / "Annotations" / "x.xml").unlink()
     with pytest.raises(InputError, match=r"lists x, but there is no"):
         read(root)
@@ -295,6 +383,7 @@ def test_data_that_are_nothing_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             ObjectDataConfig(**bad)
     worst: list[dict[str, Any]] = [{"hflip": 2.0}, {"ratio": (2.0, 1.0)}, {"short_sides": ()}]
+    worst += [{"long_side": 0}, {"size": (0, 64)}, {"color_jitter": -1.0}]
     for worse in worst:
         with pytest.raises(InputError):
             ObjectAugmentConfig(**worse)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from swinkit.train import train
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.jobs import job_from_json
-from swinkit.train.prepare_detection import open_object_data
+from swinkit.train.prepare_detection import build_detector_of, open_object_data
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
@@ -89,6 +90,16 @@ def run(object_folder, tmp_path: Path) -> Path:
     """The folder of a short run."""
     train(job(object_folder(), tmp_path / "run"))
     return tmp_path / "run"
+
+
+def test_a_backbone_from_scratch_starts_as_asked(object_folder, tmp_path) -> None:
+    config = job(object_folder(), tmp_path / "run")
+    data, _ = open_object_data(config)
+    for init, spread in (("paper", 0.02), ("xavier", (2 / (64 + 256)) ** 0.5)):
+        options = dataclasses.replace(config.model, init=init)
+        model = build_detector_of(dataclasses.replace(config, model=options), data, masks=False)
+        weight = model.backbone.get_parameter("stages.3.blocks.0.mlp.fc1.weight")
+        assert weight.std().item() == pytest.approx(spread, rel=0.05)
 
 
 def test_a_run_folder_has_all_a_user_needs(run: Path) -> None:
@@ -171,12 +182,11 @@ def test_eval_scores_a_run_and_anyone_s_detections(run: Path, capsys, tmp_path: 
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["boxes"]["pictures"] == 6
     truth = run.parent / "shapes" / "annotations" / "instances_val.json"
-    # The reports' detections number the pictures from 0; the annotations here from 100.
-    rows = json.loads((tmp_path / "report" / "detections.json").read_text())
-    rows = [{**row, "image_id": row["image_id"] + 100} for row in rows]
-    (tmp_path / "theirs.json").write_text(json.dumps(rows))
-    words = ["--detections", str(tmp_path / "theirs.json"), "--data", str(truth)]
+    words = ["--detections", str(tmp_path / "report" / "detections.json"), "--data", str(truth)]
     assert main(["eval", "theirs", *words, "--out", str(tmp_path / "again")]) == 0
+    few = ["--most", "1", "--tile", "48", "--overlap", "0.5", "--out", str(tmp_path / "few")]
+    assert main(["eval", str(run), *few, "--split", "val", "--score", "0.9999"]) == 0
+    assert json.loads((tmp_path / "few" / "report.json").read_text())["boxes"]["detections"] == 0
     again = json.loads((tmp_path / "again" / "report.json").read_text())
     assert again["boxes"]["AP"] == pytest.approx(report["boxes"]["AP"], abs=1e-9)
     assert again["masks"]["AP"] == pytest.approx(report["masks"]["AP"], abs=1e-6)
@@ -247,6 +257,26 @@ def test_data_that_do_not_fit_are_named(object_folder, tmp_path: Path) -> None:
         open_object_data(job(data, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("name", ["timm/resnet50", "swin_nothing"])
+def test_numbers_of_ones_own_need_a_swin(name: str, object_folder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fit a Swin variant or custom"):
+        train(job(object_folder(), tmp_path / "run", model=dataclasses.replace(TINY, name=name)))
+
+
+def test_numbers_that_make_no_detector_are_refused() -> None:
+    models: list[dict[str, Any]] = [{"channels": 0}, {"fc_channels": 0}, {"samples": 0}, {"short_side": 0}]
+    models += [{"anchor_scale": 0.0}, {"scale": -1.0}]
+    for bad in models:
+        with pytest.raises(InputError, match=next(iter(bad))):
+            DetectorOptions(**bad)
+    chosen: list[dict[str, Any]] = [{"iou": 2.0}, {"sigma": 0.0}, {"before_nms": 0}, {"proposals": 0}]
+    for bad in chosen:
+        with pytest.raises(InputError, match=next(iter(bad))):
+            SelectConfig(**bad)
+    with pytest.raises(InputError, match="unknown head 'other'"):
+        swinkit.create_detector("swin_tiny_patch4_window7_224", head="other")
+
+
 def test_a_damaged_training_picture_is_named(object_folder, tmp_path: Path) -> None:
     data = object_folder()
     (data / "train" / "3.png").write_bytes(b"\x89PNG but no more")
@@ -256,6 +286,24 @@ def test_a_damaged_training_picture_is_named(object_folder, tmp_path: Path) -> N
     one = TrainerConfig(device="cpu", max_steps=3)
     skipping = dataclasses.replace(job(data, tmp_path / "skip"), data=settings, trainer=one)
     assert train(skipping).steps == 3
+
+
+def test_a_damaged_validation_picture_is_left_out_of_the_score(object_folder, tmp_path: Path) -> None:
+    data = object_folder()
+    (data / "val" / "2.png").write_bytes(b"\x89PNG but no more")
+    settings = ObjectDataConfig(path=data, batch_size=2, workers=0, bad="skip")
+    one = ScheduleConfig(epochs=1, warmup_epochs=0, kind="constant")
+    run = tmp_path / "run"
+    result = train(dataclasses.replace(job(data, run), data=settings, schedule=one))
+    words = ["eval", str(run), "--data", str(data), "--split", "val"]
+    assert main(words) == 2
+    assert main([*words, "--skip-bad-pictures", "--out", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["boxes"]["pictures"] == 5
+    for kind, name in (("boxes", "box_ap50"), ("masks", "mask_ap50")):
+        assert result.scores[name] == pytest.approx(100 * report[kind]["AP50"], abs=1e-6)
+    rows = json.loads((tmp_path / "report" / "detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {100, 101, 103, 104, 105}
 
 
 RECIPES_HERE = [name for name, make in RECIPES.items() if isinstance(make(), DetectConfig)]
@@ -282,6 +330,10 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
     assert (recipe.schedule.epochs, recipe.schedule.drops) in ((36, (27, 33)), (12, (8, 11)))
     assert recipe.augment.short_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     assert (recipe.augment.long_side, recipe.augment.crop_range) == (1333, (384, 600))
+    assert recipe.optimizer.no_decay == "layer_norms"
     assert recipe.trainer.sync_batchnorm
+    depth = {"cascade_mask_rcnn_swin_tiny_1x": 0.0, "mask_rcnn_swin_tiny_1x": 0.1}
+    depth |= {"cascade_mask_rcnn_swin_base_3x": 0.3, "cascade_mask_rcnn_resnet50_3x": None}
+    assert recipe.model.drop_path_rate == depth.get(name, 0.2)
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from swinkit.data.coco import read_truth
 from swinkit.errors import InputError
 from swinkit.evaluate.coco_ap import check_detections, coco_ap, read_detections
 
@@ -30,7 +31,8 @@ def test_the_official_numbers(kind, data_dir: Path) -> None:
     folder = data_dir / "coco_eval_reference"
     truth = json.loads((folder / "instances_val2014_100.json").read_text())
     rows = read_detections(folder / f"instances_val2014_fake{kind}100_results.json")
-    check_detections(rows, truth, "results")
+    assert check_detections(rows, truth, "results") == rows
+    assert read_truth(folder / "instances_val2014_100.json")["categories"] == truth["categories"]
     report = coco_ap(truth, rows, kind)
     expected = json.loads((folder / "expected.json").read_text())[kind]
     assert report.stats.keys() == expected.keys()
@@ -80,11 +82,47 @@ def test_scoring_leaves_its_arguments_alone() -> None:
         ({"image_id": 1, "category_id": 5, "score": 1.0}, "detection 0 has no bbox"),
         (found(3, [0, 0, 1, 1], 0.5), "image 3, which the annotations do not have"),
         (found(1, [0, 0, 1, 1], 0.5, 6), "category 6, which the annotations do not"),
+        ({**found(1, [0, 0, 1, 1], 0.5), "image_id": [1]}, r"image \[1\], which the annotations do not"),
+        (found(1, [0, 0, 1], 0.5), r"the box \[0, 0, 1\], not four numbers"),
+        ({**found(1, [], 0.5), "bbox": None}, "the box None, not four numbers"),
+        (found(1, [0, 0, 1, 1], math.nan), "the score nan, not a number"),
+        ({**found(1, [0, 0, 1, 1], 0.5), "score": "high"}, "the score 'high', not a number"),
+        ({**found(1, [0, 0, 1, 1], 0.5), "segmentation": {"size": [9, 9], "counts": "a"}}, "of size"),
+        ({**found(1, [0, 0, 1, 1], 0.5), "segmentation": [[1, 2, 3, 4]]}, "a polygon of 2 points"),
     ],
 )
 def test_detections_that_cannot_be_scored_are_named(row: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         check_detections([row], TRUTH, "mine.json")
+
+
+def test_outlines_of_detections_may_be_polygons() -> None:
+    polygon = [[0, 0, 20, 0, 20, 20, 0, 20]]
+    truth = {**TRUTH, "annotations": [{**TRUTH["annotations"][0], "segmentation": polygon}]}
+    rows = check_detections([{**found(1, [0, 0, 20, 20], 0.9), "segmentation": polygon}], truth, "mine.json")
+    assert coco_ap(truth, rows, "segm").stats["AP"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_id": 9}, "annotation 1 of .* is of image 9"),
+        ({"bbox": [1, 2]}, r"annotation 1 of .* has the box \[1, 2\]"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1 of .* a polygon of 2 points"),
+    ],
+)
+def test_a_truth_that_cannot_be_scored_against_is_named(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    images = [{**image, "file_name": "x.png"} for image in TRUTH["images"]]
+    plain = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 20, 10]}
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({**TRUTH, "images": images, "annotations": [plain]}))
+    read = read_truth(path)
+    assert (read["annotations"][0]["area"], read["annotations"][0]["iscrowd"]) == (200, 0)
+    path.write_text(json.dumps({**TRUTH, "images": images, "annotations": [{**plain, **change}]}))
+    with pytest.raises(InputError, match=words):
+        read_truth(path)
 
 
 def test_masks_need_outlines() -> None:

@@ -19,7 +19,7 @@ from swinkit.segmentation.inference import probabilities, slide
 from swinkit.segmentation.losses import SegmentationLoss
 from swinkit.segmentation.segmenter import Segmenter
 from swinkit.spec import ModelSpec
-from swinkit.weights import detect_format, from_swinkit, infer_spec, load, load_weights
+from swinkit.weights import convert, detect_format, from_swinkit, infer_spec, load, load_weights, save
 from swinkit.weights.io import spec_of
 
 TOLERANCE = 1e-4
@@ -178,6 +178,28 @@ def test_mmsegmentation_1_files_give_the_same_model(tmp_path: Path) -> None:
     assert spec_of(again).class_names == ("road", "sky", "tree")
     image = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(again(image), model(image))
+
+
+@pytest.mark.parametrize("fmt", ["official_upernet", "mmseg"])
+def test_converted_files_come_back_whole(fmt: str, tmp_path: Path) -> None:
+    names = ("road", "sky", "tree")
+    spec = ModelSpec(
+        config=SegmenterConfig(backbone=_tiny_backbone(), num_classes=3, channels=8), class_names=names
+    )
+    model = build_model(spec).eval()
+    save(model, tmp_path / "ours.safetensors")
+    convert(tmp_path / "ours.safetensors", tmp_path / "theirs.pth", fmt)
+    theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)
+    assert theirs["meta"]["CLASSES"] == names
+    assert all(
+        key.startswith(("backbone.", "decode_head.", "auxiliary_head.")) for key in theirs["state_dict"]
+    )
+    indices = [key for key in theirs["state_dict"] if key.endswith("relative_position_index")]
+    assert len(indices) == 8
+    again = load(tmp_path / "theirs.pth")
+    assert spec_of(again).class_names == names
+    image = torch.randn(1, 3, 64, 96)
+    assert torch.equal(again(image), model(image))
 
 
 def _tiny_backbone() -> SwinConfig:

@@ -58,10 +58,11 @@ def test_layouts(pictures: str, masks: str, tmp_path) -> None:
     assert np.array_equal(first_mask(tmp_path, kind=kind), MASK)
 
 
-def test_without_splits_a_fixed_part_is_held_out(tmp_path) -> None:
+@pytest.mark.parametrize("part", ["", "train"])
+def test_without_validation_a_fixed_part_is_held_out(part: str, tmp_path) -> None:
     for index in range(10):
-        write(tmp_path / "images" / f"{index}.jpg", np.zeros((2, 3, 3), np.uint8))
-        write(tmp_path / "masks" / f"{index}_mask.png", MASK)
+        write(tmp_path / "images" / part / f"{index}.jpg", np.zeros((2, 3, 3), np.uint8))
+        write(tmp_path / "masks" / part / f"{index}_mask.png", MASK)
     config = MaskDataConfig(path=tmp_path, val_fraction=0.3)
     train, val = open_masks(config, "train"), open_masks(config, "val")
     assert (len(train), len(val), len(open_masks(config, "all"))) == (7, 3, 10)
@@ -137,6 +138,36 @@ def test_a_value_outside_the_classes_is_named_with_file_and_count(tmp_path) -> N
     assert first_mask(tmp_path, ignore=(7, 9)).tolist() == [[0, 1, 255], [255, 255, 255]]
 
 
+def test_an_impossible_value_gets_advice_that_works(tmp_path) -> None:
+    path = pair(tmp_path, np.array([[0, 1, 700]], np.uint16))
+    (tmp_path / "classes.txt").write_text("road\nsky\n")
+    with pytest.raises(InputError, match=r"value 700 in 1 pixels.* values must be from 0 to 255"):
+        first_mask(tmp_path)
+    path.unlink()
+    noise = np.random.default_rng(0).integers(0, 40, (16, 16), dtype=np.uint8)
+    Image.fromarray(noise).save(path.with_suffix(".jpg"))
+    write(tmp_path / "images" / "train" / "a.jpg", np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(InputError, match="JPEG does not keep numbers, save masks as PNG"):
+        first_mask(tmp_path)
+
+
+def test_an_ignored_number_is_no_class(tmp_path) -> None:
+    pair(tmp_path, np.array([[0, 1, 2]], np.uint8))
+    assert first_mask(tmp_path, ignore=(0,)).tolist() == [[255, 0, 1]]
+    (tmp_path / "classes.txt").write_text("ground\nroad\nsky\n")
+    with pytest.raises(InputError, match=r"--data\.ignore 0 is the number of the class 'ground'"):
+        first_mask(tmp_path, ignore=(0,))
+
+
+def test_parts_without_a_class_file_agree_on_the_classes(tmp_path) -> None:
+    pair(tmp_path, np.array([[0, 1, 1]], np.uint8))
+    write(tmp_path / "images" / "val" / "a.jpg", np.zeros((1, 3, 3), np.uint8))
+    write(tmp_path / "masks" / "val" / "a.png", np.array([[0, 1, 2]], np.uint8))
+    config = MaskDataConfig(path=tmp_path)
+    for split in ("train", "val"):
+        assert open_masks(config, split).classes == ("class 0", "class 1", "class 2")
+
+
 def test_a_missing_mask_is_named(tmp_path) -> None:
     pair(tmp_path, MASK)
     write(tmp_path / "images" / "train" / "b.jpg", np.zeros((2, 3, 3), np.uint8))
@@ -186,8 +217,8 @@ def test_settings_that_cannot_be_are_refused(settings: dict, words: str) -> None
 
 def test_a_missing_part_says_what_was_expected(tmp_path) -> None:
     pair(tmp_path, MASK)
-    with pytest.raises(InputError, match="has no val pictures with masks: expected"):
-        open_masks(MaskDataConfig(path=tmp_path), "val")
+    with pytest.raises(InputError, match="has no test pictures with masks: expected"):
+        open_masks(MaskDataConfig(path=tmp_path), "test")
 
 
 def test_a_damaged_mask_is_named(tmp_path) -> None:
@@ -282,7 +313,13 @@ def test_sides_to_resize_to() -> None:
 
 
 def test_augmentation_settings_are_checked() -> None:
-    for settings in ({"ratio": (2.0, 1.0)}, {"one_class_limit": 0.0}, {"crop": (0, 5)}, {"hflip": 2.0}):
+    for settings in (
+        {"ratio": (2.0, 1.0)},
+        {"one_class_limit": 0.0},
+        {"crop": (0, 5)},
+        {"hflip": 2.0},
+        {"short_side": 0},
+    ):
         with pytest.raises(InputError):
             dataclasses.replace(MaskAugmentConfig(), **settings)
 

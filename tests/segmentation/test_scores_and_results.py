@@ -18,7 +18,7 @@ from swinkit.evaluate.segmentation import ConfusionCounts, count_pixels, evaluat
 from swinkit.ops.polygons import polygons
 from swinkit.segmentation.config import InferenceConfig
 from swinkit.segmentation.segmenter import Segmenter
-from swinkit.viz.segmentation import class_colors
+from swinkit.viz.segmentation import class_colors, overlay
 from swinkit.weights import save
 
 
@@ -152,6 +152,9 @@ def test_results_are_masks_overlays_and_polygons(model, mask_folder, tmp_path) -
     with Image.open(tmp_path / "mask.png") as written:
         assert written.mode == "P"
         assert np.array_equal(np.asarray(written), result.mask)
+    colors = np.array(class_colors(2), np.uint8)
+    with Image.open(tmp_path / "mask.png") as written:
+        assert np.array_equal(np.asarray(written.convert("RGB")), colors[result.mask])
     drawn = result.draw()
     assert drawn.width >= 64
     assert drawn.height > result.size[0]
@@ -164,6 +167,21 @@ def test_results_are_masks_overlays_and_polygons(model, mask_folder, tmp_path) -
     assert np.array_equal(again, result.mask)
     with pytest.raises(InputError, match=r"end .* in \.png"):
         result.save_mask(tmp_path / "mask.jpg")
+
+
+def test_an_overlay_shows_each_class_s_colour_and_names_those_that_occur() -> None:
+    palette = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
+    mask = np.full((40, 320), 1, np.uint8)
+    mask[:, 160:] = 2
+    mask[:5] = 255
+    drawn = overlay(Image.new("RGB", (320, 40), "black"), mask, ("a", "b", "c"), palette)
+    seen = np.asarray(drawn)
+    assert seen[2, 10].tolist() == [0, 0, 0]
+    assert [int(seen[20, column].argmax()) for column in (10, 300)] == [1, 2]
+    assert 80 < seen[20, 10].max() < 150  # the picture still shines through
+    below = {tuple(color) for color in seen[40:].reshape(-1, 3).tolist()}
+    assert {palette[1], palette[2]} <= below
+    assert palette[0] not in below
 
 
 def test_colours_differ() -> None:
@@ -188,6 +206,11 @@ def test_eval_and_predict_speak_the_common_grammar(model, mask_folder, tmp_path,
     assert sorted(path.name for path in (out / "overlays").iterdir()) == ["0.png", "1.png"]
     assert json.loads((out / "predictions.json").read_text())[0]["polygons"]
 
+    assert main([*words, "--tile", "32"]) == 2
+    assert "--tile is for detection" in capsys.readouterr().err
+    assert main([*words, "--least", "0"]) == 2
+    assert main(["eval", str(tmp_path / "model.safetensors"), "--data", pictures, "--device", "cpu"]) == 2
+    assert "has no pictures with masks" in capsys.readouterr().err
     assert main([*words, "--format", "csv"]) == 2
     assert "masks do not fit into CSV" in capsys.readouterr().err
     (data / "classes.txt").write_text("ground\nsquare\ncircle\n")

@@ -142,10 +142,20 @@ def test_a_batch_without_labels_gives_zero_and_finite_gradients() -> None:
 
 def test_counted_weights_raise_the_rare_class_and_keep_the_scale() -> None:
     weights = counted_weights([990, 10])
+    assert float(weights[1] / weights[0]) == pytest.approx(math.log(1.02 + 0.99) / math.log(1.02 + 0.01))
     assert weights[1] / weights[0] > 10
     torch.testing.assert_close((weights * torch.tensor([0.99, 0.01])).sum(), torch.tensor(1.0))
+    softer, halved = (
+        counted_weights([990, 10], 0.5),
+        LossConfig(class_weights="counted", counted_power=0.5),
+    )
+    torch.testing.assert_close(softer[1] / softer[0], (weights[1] / weights[0]).sqrt())
+    torch.testing.assert_close((softer * torch.tensor([0.99, 0.01])).sum(), torch.tensor(1.0))
+    torch.testing.assert_close(SegmentationLoss(halved, 2, [990, 10]).class_weights, softer)
     with pytest.raises(InputError, match="no pixel"):
         counted_weights([0, 0])
+    with pytest.raises(InputError, match="counted_power"):
+        LossConfig(counted_power=2.0)
 
 
 def test_both_heads_count_at_the_mask_s_size() -> None:
@@ -195,6 +205,9 @@ def test_overlapping_crops_are_averaged() -> None:
     image = torch.arange(6.0).view(1, 1, 1, 6)
     got = slide(model, image, (1, 4), (1, 2))
     assert got[0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    # The last crop ends with the picture: it begins at 3, not at 4.
+    got = slide(model, torch.arange(7.0).view(1, 1, 1, 7), (1, 4), (1, 2))
+    assert got[0, 0, 0].tolist() == pytest.approx([0, 0, 1, 5 / 3, 2.5, 2.5, 3])
 
 
 def test_mirrors_are_turned_back() -> None:
@@ -204,6 +217,14 @@ def test_mirrors_are_turned_back() -> None:
     image = torch.randn(1, 1, 4, 6)
     got = probabilities(model, image, (4, 6), InferenceConfig(flip=True))
     torch.testing.assert_close(got, model(image).softmax(dim=1))
+
+
+def test_a_scale_leaves_at_least_a_pixel() -> None:
+    def model(x: Tensor) -> Tensor:
+        return torch.cat([x, -x], dim=1)
+
+    config = InferenceConfig(scales=(0.01,))
+    assert probabilities(model, torch.randn(1, 1, 4, 6), (4, 6), config).shape == (1, 2, 4, 6)
 
 
 def test_tiles_agree_with_one_pass_for_a_model_that_sees_only_nearby() -> None:
@@ -235,8 +256,21 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         InferenceConfig(crop=(64, 64), stride=(65, 64))
     with pytest.raises(InputError, match="scales"):
         InferenceConfig(scales=())
+    with pytest.raises(InputError, match="short_side must be at least 1 pixel; got 0"):
+        InferenceConfig(short_side=0)
     with pytest.raises(InputError, match="loss weights"):
         LossConfig(cross_entropy=0.0)
+    for weights in ((1.0, -2.0), (0.0, 0.0), (1.0, math.inf)):
+        with pytest.raises(InputError, match="class weights must be numbers above 0"):
+            LossConfig(class_weights=weights)
+    refused: tuple[dict[str, Any], ...] = (
+        {"channels": 0},
+        {"auxiliary_channels": -1},
+        {"pool_scales": (0, 1)},
+    )
+    for sizes in refused:
+        with pytest.raises(InputError, match="channels and pool_scales must be 1 or more"):
+            SegmenterConfig(**sizes)
     model = tiny()
     other = dataclasses.replace(model.config, backbone=SwinConfig())
     assert isinstance(other, SegmenterConfig)

@@ -5,19 +5,25 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from swinkit.cli.main import main
 from swinkit.data.mask_config import MaskAugmentConfig, MaskDataConfig
+from swinkit.data.masks import open_masks
 from swinkit.errors import InputError
+from swinkit.evaluate.segmentation import evaluate_segmenter
 from swinkit.recipes import RECIPES
-from swinkit.segmentation.config import LossConfig
+from swinkit.segmentation.config import InferenceConfig, LossConfig
+from swinkit.segmentation.losses import counted_weights
+from swinkit.segmentation.segmenter import Segmenter
 from swinkit.train import train
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.jobs import job_from_json
-from swinkit.train.prepare import build_segmenter_of, open_mask_data
+from swinkit.train.prepare import build_segmenter_of, open_mask_data, prepare
 from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
+from swinkit.train.segmentation_module import SegmentationModule
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
 
@@ -61,6 +67,16 @@ def test_a_run_folder_has_all_a_user_needs(mask_folder, tmp_path) -> None:
     assert (tmp_path / "run" / "curve.png").stat().st_size > 0
 
 
+def test_a_backbone_from_scratch_starts_as_asked(mask_folder, tmp_path) -> None:
+    config = job(mask_folder(), tmp_path / "run")
+    data, _ = open_mask_data(config)
+    for init, spread in (("paper", 0.02), ("xavier", (2 / (64 + 256)) ** 0.5)):
+        options = dataclasses.replace(config.model, init=init)
+        model = build_segmenter_of(dataclasses.replace(config, model=options), data)
+        weight = model.backbone.get_parameter("stages.3.blocks.0.mlp.fc1.weight")
+        assert weight.std().item() == pytest.approx(spread, rel=0.05)
+
+
 def test_a_resumed_run_is_bit_for_bit_the_one_never_stopped(mask_folder, tmp_path) -> None:
     data = mask_folder()
     train(job(data, tmp_path / "whole"))
@@ -95,6 +111,32 @@ def test_classes_that_differ_from_the_checkpoint_s_are_said(mask_folder, tmp_pat
         main_error(["eval", str(tmp_path / "run"), "--data", str(data), "--workers", "0"])
 
 
+def test_jobs_that_cannot_run_are_said_before_they_start(mask_folder, tmp_path) -> None:
+    config = job(mask_folder(), tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"two pictures a batch or more, and this job's have 1: raise --data\."
+    ):
+        train(dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=1)))
+    model = dataclasses.replace(config.model, name="swin_tinny_patch4_window7_224")
+    with pytest.raises(InputError, match="did you mean swin_tiny_patch4_window7_224"):
+        train(dataclasses.replace(config, model=model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_splits_is_measured_on_what_was_held_out(mask_folder, tmp_path, capsys) -> None:
+    data = mask_folder({"": 10})
+    train(job(data, tmp_path / "run", schedule=ScheduleConfig(epochs=1, warmup_epochs=0)))
+    for more in ([], ["--data", str(data)]):
+        out = tmp_path / f"report{len(more)}"
+        assert main(["eval", str(tmp_path / "run"), "--device", "cpu", "--out", str(out), *more]) == 0
+        assert "measuring it only on pictures it was not trained on" in capsys.readouterr().err
+        report = json.loads((out / "report.json").read_text())
+        assert (report["split"], report["count"]) == ("val", 1)
+    words = ["eval", str(tmp_path / "run" / "model.safetensors"), "--data", str(data), "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "all")]) == 0
+    assert json.loads((tmp_path / "all" / "report.json").read_text())["count"] == 10
+
+
 def main_error(words: list[str]) -> None:
     """Run a command for its error itself, which the program would print."""
     from swinkit.cli.main import COMMANDS, _load
@@ -102,9 +144,38 @@ def main_error(words: list[str]) -> None:
     _load(COMMANDS[words[0]])(words[1:])
 
 
+def test_validation_scores_are_those_of_the_evaluator(mask_folder, tmp_path) -> None:
+    data = mask_folder()
+    inference = InferenceConfig(crop=(32, 32), stride=(21, 21), short_side=40)
+    result = train(job(data, tmp_path / "run", inference=inference))
+    model = load(tmp_path / "run")
+    assert isinstance(model, Segmenter)
+    report = evaluate_segmenter(model, open_masks(MaskDataConfig(path=data), "val"))
+    for name in ("miou", "macc", "aacc"):
+        assert result.scores[name] == pytest.approx(100 * getattr(report.scores, name)), name
+
+
+def test_settings_of_training_arrive(mask_folder, tmp_path) -> None:
+    """Counted weights are the counted ones; frozen parts are frozen; blocks are recomputed when asked."""
+    config = job(mask_folder(), tmp_path / "run", loss=LossConfig(class_weights="counted"))
+    model = dataclasses.replace(config.model, freeze_stages=2, grad_checkpointing=True)
+    parts = prepare(dataclasses.replace(config, model=model), resume_in=None)
+    pixels = np.zeros(2, np.int64)
+    for _, mask in open_masks(config.data, "train"):
+        pixels += np.bincount(mask[mask != 255], minlength=2)
+    assert isinstance(parts.module, SegmentationModule)
+    criterion = parts.module.criterion
+    assert criterion.class_weights is not None
+    torch.testing.assert_close(criterion.class_weights, counted_weights(pixels.tolist()))
+    backbone = parts.model.backbone
+    assert not any(p.requires_grad for p in backbone.patch_embed.parameters())
+    assert not any(p.requires_grad for p in backbone.stages[0].parameters())
+    assert all(p.requires_grad for p in backbone.stages[1].parameters())
+    assert all(stage.grad_checkpointing for stage in backbone.stages)
+
+
 def test_a_rare_class_is_warned_of_unless_the_loss_weighs_it(mask_folder, tmp_path, capsys) -> None:
     from swinkit.data.look_over import look_over, warnings_of
-    from swinkit.data.masks import open_masks
 
     seen = look_over(open_masks(MaskDataConfig(path=mask_folder()), "train"))
     rare = dataclasses.replace(seen, pixels=(10_000, 10))
@@ -112,6 +183,9 @@ def test_a_rare_class_is_warned_of_unless_the_loss_weighs_it(mask_folder, tmp_pa
     assert warnings_of(rare, balanced=True) == []
     missing = dataclasses.replace(seen, pixels=(10_000, 0))
     assert "square never occur" in warnings_of(missing)[0]
+    hidden = dataclasses.replace(seen, pixels=(50, 50), ignored=300)
+    assert warnings_of(hidden) == ["75% of the training pixels are ignored: is that meant?"]
+    assert any("do not occur in validation" in line for line in warnings_of(seen, missing))
     assert any("validation only" in line for line in warnings_of(missing, seen))
 
 

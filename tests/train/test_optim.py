@@ -39,6 +39,22 @@ def test_no_weight_decay_for_norms_biases_and_position_tables() -> None:
     assert decays["head.weight"] == 0.05
 
 
+def test_only_layer_norms_and_position_tables_are_spared_on_request() -> None:
+    model = torch.nn.Module()
+    model.backbone = small_model(position="both")
+    model.head = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.LayerNorm(8))
+    groups = parameter_groups(model, OptimizerConfig(weight_decay=0.05, no_decay="layer_norms"), lr=1e-3)
+    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    assert set(decays) == {name for name, _ in model.named_parameters()}
+    free = {name for name, decay in decays.items() if decay == 0}
+    assert {name for name in free if "norm" not in name} == {
+        name for name in decays if name.endswith(("absolute_pos_embed", "relative_position_bias_table"))
+    } | {"head.2.weight", "head.2.bias"}
+    assert {name for name in decays if ".norm" in name} <= free
+    assert decays["head.0.bias"] == decays["head.1.weight"] == decays["head.1.bias"] == 0.05
+    assert decays["backbone.backbone.stages.0.blocks.0.attn.qkv.bias"] == 0.05
+
+
 def test_spatial_mlp_of_the_mixer_decays_but_not_its_bias() -> None:
     backbone = SwinMixerConfig(**SMALL)  # type: ignore[arg-type]
     model = build_classifier(ModelSpec(config=ClassifierConfig(backbone=backbone, num_classes=3)))

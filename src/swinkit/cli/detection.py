@@ -41,30 +41,35 @@ def evaluate(args: "eval_command.Args", model: "TwoStageDetector", device: Any) 
     select = _select(args, model.config.select)
     most = args.max_detections or (1, 10, max(100, select.most))
     detector = PictureDetector(model, select=select, view=_view(args))
+    skipped: list[InputError] = []
     with progress() as bar:
         task = bar.add_task(f"evaluating on {split}", total=len(data))
         report, rows = evaluate_detector(
-            detector, data, max_detections=most, on_picture=lambda: bar.advance(task)
+            detector,
+            data,
+            max_detections=most,
+            on_picture=lambda: bar.advance(task),
+            on_bad=skipped.append if args.skip_bad_pictures else None,
         )
+    report_skipped(skipped, len(data))
     _print(report, args.model, split)
     if args.out is not None:
+        rows = [{**row, "image_id": data.records[row["image_id"]].id} for row in rows]
         _write_report(report, rows, args, split)
     return 0
 
 
 def evaluate_file(args: "eval_command.Args") -> int:
     """Score a COCO result file of any program against a COCO annotation file."""
-    from swinkit.data.coco import LISTS, load_json
+    from swinkit.data.coco import read_truth
     from swinkit.evaluate.coco_ap import check_detections, coco_ap, read_detections
     from swinkit.evaluate.detection import DetectionReport
 
     assert args.detections is not None
     if args.data is None or not args.data.is_file():
         raise InputError("--detections needs the COCO annotation file it belongs to: add --data FILE.json.")
-    truth, rows = load_json(args.data), read_detections(args.detections)
-    if not isinstance(truth, dict) or any(not isinstance(truth.get(name), list) for name in LISTS):
-        raise InputError(f"{args.data} is not a COCO file: it needs the lists {', '.join(LISTS)}.")
-    check_detections(rows, truth, str(args.detections))
+    truth = read_truth(args.data)
+    rows = check_detections(read_detections(args.detections), truth, str(args.detections))
     most = args.max_detections or (1, 10, 100)
     boxed = all("bbox" in row for row in rows)
     outlined = bool(rows) and all("segmentation" in row for row in rows)
@@ -118,11 +123,12 @@ def predict(
             if to_file
             else args.out / f"predictions.{args.format or 'json'}".replace("table", "json")
         )
-        with atomic_path(target) as temporary:
-            temporary.write_text(text(lines, predictor.names), encoding="utf-8")
+        with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(text(lines, predictor.names))
         stderr().print(f"wrote {target}")
     if args.format in ("json", "csv") and args.out is None:
-        print(text(lines, predictor.names), end="")
+        for piece in text(lines, predictor.names):
+            print(piece, end="")
     else:
         _print_found(lines)
     report_skipped(skipped, len(left))
@@ -185,16 +191,31 @@ class _Lines:
                 yield line.rstrip("\n")
 
 
-def _coco_text(rows: _Lines, names: Sequence[str]) -> str:
-    """A COCO data set of what was found, with scores; pictures are numbered from 1, categories too."""
-    images, annotations = [], []
+def _coco_text(rows: _Lines, names: Sequence[str]) -> Iterator[str]:
+    """A COCO data set of what was found, with scores, in pieces; pictures and categories count from 1."""
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    yield f'{{"categories": {json.dumps(categories, ensure_ascii=False)}'
+    for key, entries in (("images", _coco_images(rows)), ("annotations", _coco_annotations(rows))):
+        yield f', "{key}": ['
+        for number, entry in enumerate(entries):
+            yield (", " if number else "") + json.dumps(entry, ensure_ascii=False)
+        yield "]"
+    yield "}\n"
+
+
+def _coco_images(rows: _Lines) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
-        size = {"height": row["height"], "width": row["width"]}
-        images.append({"id": number, "file_name": row["path"], **size})
+        yield {"id": number, "file_name": row["path"], "height": row["height"], "width": row["width"]}
+
+
+def _coco_annotations(rows: _Lines) -> Iterator[dict[str, Any]]:
+    count = 0
+    for number, row in enumerate(rows, start=1):
         for item in row["objects"]:
+            count += 1
             x1, y1, x2, y2 = item["box"]
             annotation = {
-                "id": len(annotations) + 1,
+                "id": count,
                 "image_id": number,
                 "category_id": item["class"] + 1,
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -202,13 +223,10 @@ def _coco_text(rows: _Lines, names: Sequence[str]) -> str:
                 "iscrowd": 0,
                 "score": item["score"],
             }
-            annotations.append({**annotation, "segmentation": item["mask"]} if "mask" in item else annotation)
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-    body = {"images": images, "annotations": annotations, "categories": categories}
-    return json.dumps(body, ensure_ascii=False) + "\n"
+            yield {**annotation, "segmentation": item["mask"]} if "mask" in item else annotation
 
 
-def _csv_text(rows: _Lines, names: Sequence[str]) -> str:
+def _csv_text(rows: _Lines, names: Sequence[str]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("path", "class", "name", "score", "x1", "y1", "x2", "y2"))
@@ -216,7 +234,10 @@ def _csv_text(rows: _Lines, names: Sequence[str]) -> str:
         for item in row["objects"]:
             corners = [f"{value:.2f}" for value in item["box"]]
             writer.writerow((row["path"], item["class"], item["name"], f"{item['score']:.6f}", *corners))
-    return buffer.getvalue()
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
 
 
 def _print_found(rows: _Lines) -> None:
@@ -238,9 +259,9 @@ def _select(args: Any, select: "SelectConfig") -> "SelectConfig":
     """How detections are chosen, with what the command line changes."""
     if args.soft_nms:
         select = replace(select, nms="soft")
-    if getattr(args, "score", None) is not None:
+    if args.score is not None:
         select = replace(select, score=args.score)
-    if getattr(args, "most", None) is not None:
+    if args.most is not None:
         select = replace(select, most=args.most)
     return select
 
@@ -252,7 +273,7 @@ def _view(args: Any) -> "ViewConfig":
         scales=args.scales or (1.0,),
         flip=args.flip,
         tile=args.tile,
-        overlap=getattr(args, "overlap", 0.2),
+        overlap=args.overlap,
         classes=getattr(args, "only", ()),
     )
 
@@ -265,19 +286,13 @@ def _open(args: "eval_command.Args") -> "tuple[str, ObjectDataset]":
     if args.split is not None:
         return args.split, open_objects(config, args.split)
     names: tuple[Split, ...] = ("test", "val")
-    parts: list[Split] = [
-        part for part in names if config.path and config.path.is_dir() and has_part(config, part)
-    ]
     # A share that training held out is measured when the data are those of the run folder.
-    split: Split = parts[0] if parts and (args.data is None or _has_parts(config)) else "all"
-    return split, open_objects(config, split)
-
-
-def _has_parts(config: "ObjectDataConfig") -> bool:
-    from swinkit.data.object_layout import has_part
-
-    names: tuple[Split, ...] = ("train", "val", "test")
-    return any(has_part(replace(config, val_fraction=0.0), part) for part in names)
+    looked = config if args.data is None else replace(config, val_fraction=0.0)
+    parts: list[Split] = [
+        part for part in names if config.path and config.path.is_dir() and has_part(looked, part)
+    ]
+    split: Split = parts[0] if parts else "all"
+    return split, open_objects(looked, split)
 
 
 def _data_config(args: "eval_command.Args") -> "ObjectDataConfig":

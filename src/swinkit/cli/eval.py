@@ -52,8 +52,11 @@ class Args(CommonArgs):
         full_size: segmentation: read pictures at their own size, whatever the model was tested with.
         max_detections: detection: best detections a picture that count, for the three recalls; AP takes the
             last.
+        score: detection: least score of a detection.
+        most: detection: detections a picture, at most.
         soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them.
         tile: detection: search larger pictures in overlapping tiles of this side in pixels.
+        overlap: detection: share of a tile that the next one covers too.
         detections: detection: score this COCO result file instead of running a model; MODEL is then only a
             name, such as "theirs".
     """
@@ -88,8 +91,11 @@ class Args(CommonArgs):
     slide: bool = False
     full_size: bool = False
     max_detections: tuple[int, int, int] | None = None
+    score: float | None = None
+    most: int | None = None
     soft_nms: bool = False
     tile: int | None = None
+    overlap: float = 0.2
     detections: Path | None = None
 
 

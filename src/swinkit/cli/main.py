@@ -1,7 +1,7 @@
 """The `swinkit` program: finds the command, runs it, and turns what goes wrong into one line and a code.
 
-Exit codes: 0 done, 1 found wanting or a defect of ours, 2 bad input, 130 stopped with Ctrl-C, 141 the
-reader of our output went away.
+Exit codes: 0 done, 1 found wanting or a defect of ours, 2 bad input, 130 stopped with Ctrl-C or, by
+training that has saved its state, with another signal, 141 the reader of our output went away.
 """
 
 import os
@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "eval": "swinkit.cli.eval:main",
     "predict": "swinkit.cli.predict:main",
     "embed": "swinkit.cli.embed:main",
+    "bench": "swinkit.cli.bench:main",
 }
 """Command -> the function that runs it, `main(words after the name) -> exit code`; imported when called."""
 
@@ -43,6 +44,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "eval": "measure a model on labelled pictures",
         "predict": "classify pictures: files, folders, globs",
         "embed": "turn pictures into vectors",
+    },
+    "speed": {
+        "bench": "speed and memory against timm, torchvision and Hugging Face, as ratios in one run",
     },
 }
 """Heading -> command -> what it does, in the order `swinkit --help` shows them."""

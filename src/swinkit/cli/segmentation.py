@@ -44,6 +44,7 @@ def predict(args: "predict_command.Args", model: "Segmenter", device: Any, paths
     """Write masks, and overlays and polygons on request, one picture at a time."""
     from swinkit.predictor_masks import MaskPredictor
 
+    _refuse_other_options(args)
     if args.format == "csv" or (args.out is not None and args.out.suffix.lower() == ".csv"):
         raise InputError("masks do not fit into CSV: use --format json, or --out FOLDER for mask pictures.")
     to_file = args.out is not None and args.out.suffix.lower() == ".json"
@@ -88,6 +89,18 @@ def predict(args: "predict_command.Args", model: "Segmenter", device: Any, paths
     return 0
 
 
+def _refuse_other_options(args: "predict_command.Args") -> None:
+    """An option that does nothing here would be taken for one that works."""
+    others = {"--score": args.score, "--most": args.most, "--only": args.only, "--soft-nms": args.soft_nms}
+    others |= {"--tile": args.tile, "--resume": args.resume}
+    given = next((name for name, value in others.items() if value), None)
+    if given is not None:
+        tiles = "; large pictures are cut into tiles without being asked" if given == "--tile" else ""
+        raise InputError(f"{given} is for detection, and {args.model} is a segmenter: leave it out{tiles}.")
+    if args.least < 1:
+        raise InputError(f"--least must be at least 1 pixel; got {args.least}.")
+
+
 def _save(result: "SegmentationResult", folder: Path, name: str, *, overlays: bool) -> None:
     result.save_mask(folder / "masks" / f"{name}.png")
     if overlays:
@@ -116,10 +129,11 @@ def _inference(args: Any, inference: "InferenceConfig") -> "InferenceConfig":
 
 
 def _open(args: "eval_command.Args") -> "tuple[str, MaskDataset]":
-    """The masks to measure on: the split asked for, else test, else val; a folder without splits whole."""
+    """The masks to measure on: the split asked for, else test, else val; a folder without splits whole, or if
+    the model was trained on it what was held out."""
     from swinkit.data.masks import find_folders, open_masks
 
-    config = _data_config(args)
+    config, own = _data_config(args)
     root = config.path
     split: Split | None = args.split
     if split is None and root is not None and root.is_dir():
@@ -128,20 +142,28 @@ def _open(args: "eval_command.Args") -> "tuple[str, MaskDataset]":
             split = "test"
         elif find_folders(root, "val") is not None:
             split = "val"
+        elif own:
+            held_out = config.val_fraction > 0
+            split = "val" if held_out else "all"
+            what = "only on pictures it was not trained on" if held_out else "on what it learned from"
+            stderr().print(f"{args.model} was trained on {root}: measuring it {what}.")
     chosen: Split = split or "test"
     return chosen, open_masks(config, chosen)
 
 
-def _data_config(args: "eval_command.Args") -> "MaskDataConfig":
+def _data_config(args: "eval_command.Args") -> "tuple[MaskDataConfig, bool]":
+    """Return the data, and whether it is what the model was trained on, divided as it was then."""
     from swinkit.data.mask_config import MaskDataConfig
     from swinkit.train.jobs import job_from_json
 
-    config = MaskDataConfig()
+    config, own = MaskDataConfig(), False
     written = Path(args.model) / "config.json"
     if written.is_file():  # a run folder knows how its masks are to be read
         job = job_from_json(written.read_text("utf-8"))
         assert isinstance(job.data, MaskDataConfig)
         config = job.data
+        trained = config.path is not None and config.path.resolve()
+        own = args.data is None or args.data.resolve() == trained
     elif args.data is None:
         raise InputError(f"no data to measure {args.model} on: add --data FOLDER.")
     if args.kind not in ("auto", "masks", "ade20k"):
@@ -149,7 +171,7 @@ def _data_config(args: "eval_command.Args") -> "MaskDataConfig":
     changes: dict[str, Any] = {"path": args.data, "classes": args.classes}
     changes |= {"values": args.values or None, "ignore": args.ignore or None}
     changes |= {"kind": None if args.kind == "auto" else args.kind}
-    return replace(config, **{name: value for name, value in changes.items() if value is not None})
+    return replace(config, **{name: value for name, value in changes.items() if value is not None}), own
 
 
 def _check_classes(data: "MaskDataset", model: "Segmenter") -> None:

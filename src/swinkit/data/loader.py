@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from swinkit.data.sampling import ResumableSampler
+from swinkit.data.workers import leave_signals_to_parent
 from swinkit.errors import InputError
 
 
@@ -81,6 +82,7 @@ def build_loader(
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
+        worker_init_fn=leave_signals_to_parent,
     )
 
 

@@ -17,6 +17,7 @@ from swinkit.segmentation.config import IGNORE
 NOT_A_CLASS = frozenset(("unlabelled", "unlabeled", "void", "ignore", "ignored", "unknown"))
 """Names in a class list whose pixels are left out."""
 FILES = ("classes.txt", "classes.json", "labels.txt", "objectInfo150.txt")
+LOSSY = (".jpg", ".jpeg", ".jfif")
 ADE20K = Path(__file__).with_name("ade20k_classes.txt")
 
 Color = tuple[int, int, int]
@@ -65,10 +66,14 @@ class MaskClasses:
                 known = ", ".join(map(str, self.values[:8])) + ", ..." * (len(self.values) > 8)
             more = len(np.unique(found)) - 1
             others = f" and {more} other such values" if more else ""
+            advice = f"correct the mask, list the class, or leave the value out with --data.ignore {value}"
+            if path.suffix.lower() in LOSSY:
+                advice = "JPEG does not keep numbers, save masks as PNG"
+            elif not 0 <= value <= 255:
+                advice = "correct the mask, whose values must be from 0 to 255"
             raise InputError(
                 f"{path} has the value {value} in {int((file_HW == value).sum())} pixels{others}, which is "
-                f"none of the {len(self.names)} classes ({known}): correct the mask, list the class, or "
-                f"leave the value out with --data.ignore {value}."
+                f"none of the {len(self.names)} classes ({known}): {advice}."
             )
         return mask_HW.astype(np.uint8)
 
@@ -129,6 +134,13 @@ def read_classes(config: MaskDataConfig, root: Path, masks: Sequence[Path]) -> M
         raise InputError(f"{len(values)} values for the {len(kept)} classes of {file}: give one each.")
     colors = [listed[index][1] for index in kept]
     palette = tuple(color for color in colors if color is not None)
+    both = next((value for value in config.ignore if value in values), None)
+    if both is not None:
+        name = listed[kept[values.index(both)]][0]
+        raise InputError(
+            f"--data.ignore {both} is the number of the class {name!r} of {file}: name it void there if its "
+            "pixels are to be left out, or do not ignore it."
+        )
     return MaskClasses(
         names=tuple(listed[index][0] for index in kept),
         values=values,
@@ -216,7 +228,7 @@ def _from_masks(config: MaskDataConfig, masks: Sequence[Path]) -> MaskClasses:
                 f"the masks hold the values {left[:6]}, from which the classes cannot be told: put a "
                 "classes.txt with one name a line beside images/ and masks/, or give --data.values."
             )
-        values = tuple(range(left[-1] + 1))
+        values = tuple(value for value in range(left[-1] + 1) if value not in config.ignore)
     names = tuple(f"class {value}" for value in values)
     return MaskClasses(names, values, config.ignore, _palette_of(masks, values))
 

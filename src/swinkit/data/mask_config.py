@@ -86,6 +86,10 @@ class MaskAugmentConfig:
             raise InputError(f"a crop needs at least one pixel a side; got {self.crop}.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise InputError(f"ratio must be two numbers, 0 < low <= high; got {self.ratio}.")
+        for name in ("short_side", "long_side"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"augment.{name} must be at least 1 pixel; got {value}.")
         if not 0 < self.one_class_limit <= 1 or not 0 <= self.hflip <= 1:
             raise InputError(
                 "one_class_limit must be above 0 and at most 1 and hflip from 0 to 1; got "

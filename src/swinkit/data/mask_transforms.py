@@ -20,7 +20,8 @@ from swinkit.spec import Preprocess
 
 F: Any = functional  # torchvision's annotations name tensors only
 PairTransform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
-CROP_TRIES = 10
+CROP_TRIES = 11
+"""The first crop, and as many as ten more (section A2.3's code)."""
 
 
 class TransformedMasks(TransformedDataset):

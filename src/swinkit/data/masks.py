@@ -13,7 +13,7 @@ from swinkit.data.config import Split
 from swinkit.data.mask_classes import MaskClasses, read_classes
 from swinkit.data.mask_config import MaskDataConfig
 from swinkit.data.mask_files import read_mask
-from swinkit.data.pictures import list_pictures, open_picture
+from swinkit.data.pictures import list_pictures, open_picture, pictures_below
 from swinkit.data.splitting import stratified_split
 from swinkit.errors import InputError
 
@@ -74,8 +74,8 @@ def open_masks(config: MaskDataConfig, split: Split) -> MaskDataset:
     """Open one part of a folder of pictures and masks.
 
     Understood: root/images/train with root/masks/train, root/train/images with root/train/masks, ADE20K's
-    root/images/training with root/annotations/training, and root/images with root/masks alone, of which a
-    `val_fraction` is held out.
+    root/images/training with root/annotations/training, and root/images with root/masks alone. Where there
+    is no validation part a `val_fraction` of the training pictures is held out.
 
     Raises:
         InputError: another layout, a picture without a mask, or no class list that fits.
@@ -86,20 +86,26 @@ def open_masks(config: MaskDataConfig, split: Split) -> MaskDataset:
     if not root.is_dir():
         raise InputError(f"there is no folder {root}: give a folder with images/ and masks/ in it.")
     found = None if split == "all" else find_folders(root, split)
-    flat = found is None and split != "test" and find_folders(root, "train") is None
-    if flat:
-        found = find_folders(root, None)
+    undivided = split != "test" and find_folders(root, "val") is None
+    if undivided:
+        found = find_folders(root, "train") or find_folders(root, None)
+    if found is None and split == "all":
+        raise InputError(
+            f"{root} has no pictures with masks: expected {root}/images and {root}/masks (or their train, "
+            "val and test folders)."
+        )
     if found is None:
         raise InputError(
             f"{root} has no {split} pictures with masks: expected {root}/images/{split} and "
             f"{root}/masks/{split}, or {root}/{split}/images and {root}/{split}/masks."
         )
     pictures, masks = pair(*found)
-    if flat and split != "all":
+    everything = _all_masks(root) or masks  # so that all parts agree on the classes
+    if undivided and split != "all":
         train, val = stratified_split([0] * len(pictures), config.val_fraction, config.split_seed)
         chosen = val if split == "val" else train
         pictures, masks = [pictures[i] for i in chosen], [masks[i] for i in chosen]
-    legend = read_classes(config, root, masks)
+    legend = read_classes(config, root, everything)
     return MaskDataset(tuple(pictures), tuple(masks), legend)
 
 
@@ -116,6 +122,11 @@ def find_folders(root: Path, split: Split | None) -> tuple[Path, Path] | None:
                     if first.is_dir() and second.is_dir():
                         return first, second
     return None
+
+
+def _all_masks(root: Path) -> list[Path]:
+    found = (find_folders(root, split) for split in SPLIT_FOLDERS)
+    return [mask for folders in found if folders is not None for mask in pictures_below(folders[1])]
 
 
 def pair(pictures: Path, masks: Path) -> tuple[list[Path], list[Path]]:

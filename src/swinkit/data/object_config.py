@@ -55,7 +55,7 @@ class ObjectAugmentConfig:
         short_sides: a picture is resized to one of these short sides, in pixels, drawn at random,
         long_side: but its long side stays at most this.
         crop_probability: share of pictures of which a part is taken first:
-        crop_sides: resized to one of these short sides,
+        crop_sides: resized to one of these short sides, the long side limited as above,
         crop_range: a part of (smallest, largest) pixels a side is cut out, and then resized as above.
         ratio: instead of all that, the picture is resized by a factor from (smallest, largest) and cut, or
             padded, to `size`. None: as above.
@@ -82,6 +82,12 @@ class ObjectAugmentConfig:
                 raise InputError(f"{name} must be from 0 to 1; got {getattr(self, name)}.")
         if not self.short_sides or not self.crop_sides or min(*self.short_sides, *self.crop_sides) < 1:
             raise InputError("short_sides and crop_sides need at least one size of 1 pixel or more.")
+        if self.long_side < 1 or min(self.size) < 1:
+            raise InputError(
+                f"long_side and size must be 1 pixel or more; got {self.long_side} and {self.size}."
+            )
+        if self.color_jitter < 0:
+            raise InputError(f"color_jitter must be 0 or more; got {self.color_jitter}.")
         for name, pair in (("crop_range", self.crop_range), ("ratio", self.ratio or (1, 1))):
             if not 0 < pair[0] <= pair[1]:
                 raise InputError(f"{name} must be two numbers, 0 < low <= high; got {pair}.")

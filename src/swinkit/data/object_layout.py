@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+YAML = (".yaml", ".yml")
 
 
 def open_objects(config: ObjectDataConfig, split: Split) -> ObjectDataset:
@@ -25,8 +26,8 @@ def open_objects(config: ObjectDataConfig, split: Split) -> ObjectDataset:
     Understood: COCO as root/annotations/instances_PART*.json with root/PART*/ or root/images/PART*/, as
     root/PART/_annotations.coco.json beside the pictures, or as one JSON file; YOLO as root/images/PART with
     root/labels/PART, or root/PART/images with root/PART/labels, and data.yaml or classes.txt; Pascal VOC as
-    Annotations/, JPEGImages/ and ImageSets/Main/PART.txt, or XML files in root/PART or in root. Without parts
-    a share of the pictures is held out.
+    Annotations/, JPEGImages/ and ImageSets/Main/PART.txt, or XML files in root/PART or in root. Without a
+    validation part a share of the training pictures is held out.
 
     Raises:
         InputError: another layout, or wrong annotations.
@@ -37,14 +38,19 @@ def open_objects(config: ObjectDataConfig, split: Split) -> ObjectDataset:
     if not root.exists():
         raise InputError(f"there is no {root}: give a folder of pictures with objects, or a COCO JSON file.")
     kind = resolve_object_kind(config)
+    if root.suffix in YAML:
+        raise InputError(f"{root} is a file: give the folder it describes, {root.parent}.")
     parts = [part for part in PARTS if _find(config, kind, root, part) is not None]
     problems = Problems(config.bad)
+    if "train" in parts and "val" not in parts and config.val_fraction and split in ("train", "val"):
+        whole = _open(config, kind, root, "train", problems)
+        return whole.subset(_held_out(len(whole), config, held=split == "val"))
     if split in parts:
         return _open(config, kind, root, split, problems)
     if parts and split != "all":
         raise InputError(f"{root} has no {split} part; it has {', '.join(parts)}.")
     if parts:
-        raise InputError(f"{root} has the parts {', '.join(parts)}: name the one to use.")
+        raise InputError(f"{root} has the parts {', '.join(parts)}: name the one to use, with --split.")
     if split == "test":
         raise InputError(f"{root} has no parts, so no test part.")
     whole = _open(config, kind, root, None, problems)
@@ -54,11 +60,12 @@ def open_objects(config: ObjectDataConfig, split: Split) -> ObjectDataset:
 
 
 def has_part(config: ObjectDataConfig, part: Split) -> bool:
-    """Whether the data has this part, or a share to hold out for validation."""
+    """Whether the data has this part, or training pictures of which a share is held out for validation."""
     assert config.path is not None
     kind = resolve_object_kind(config)
     found = {name for name in PARTS if _find(config, kind, config.path, name) is not None}
-    return part in found or (not found and part == "val" and config.val_fraction > 0)
+    held = part == "val" and config.val_fraction > 0 and (not found or "train" in found)
+    return part in found or held
 
 
 def resolve_object_kind(config: ObjectDataConfig) -> ObjectKind:
@@ -71,6 +78,8 @@ def resolve_object_kind(config: ObjectDataConfig) -> ObjectKind:
         return config.kind
     root = config.path
     assert root is not None
+    if root.suffix in YAML:
+        return "yolo"
     if root.is_file() or _json_files(root):
         return "coco"
     if any((root / name).is_dir() for name in ("Annotations", "JPEGImages")) or _xml_files(root):
@@ -130,16 +139,20 @@ def _find_coco(root: Path, part: str | None) -> Path | None:
         return root if part is None else None
     files = _json_files(root)
     if part is None:
-        return files[0] if len(files) == 1 and not any(_is_of(files[0], name) for name in PARTS) else None
-    fitting = [file for file in files if _is_of(file, part)]
+        return (
+            files[0] if len(files) == 1 and not any(_is_of(files[0], name, root) for name in PARTS) else None
+        )
+    fitting = [file for file in files if _is_of(file, part, root)]
     # "instances" before "person_keypoints" and the plain name before variants of it.
     return min(fitting, key=lambda file: ("instances" not in file.name, len(file.name)), default=None)
 
 
-def _is_of(file: Path, part: str) -> bool:
+def _is_of(file: Path, part: str, root: Path) -> bool:
     words = file.stem.lower().replace("-", "_").split("_")
     own = any(word.rstrip("0123456789") in PARTS[part] for word in words)
-    return own or file.parent.name.lower().rstrip("0123456789") in PARTS[part]
+    # A folder of one part alone, not the one that all of the data lie in, whatever it is called.
+    inside = file.parent != root and file.parent.name.lower().rstrip("0123456789") in PARTS[part]
+    return own or inside
 
 
 def _json_files(root: Path) -> list[Path]:

@@ -78,10 +78,12 @@ class TransformedObjects(TransformedDataset):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # objects, not a label
         index = range(len(self))[index]
-        picture, record, index = self._read(index)
-        with seeded(derive_seed(self.seed, int(self._epoch), index)):
+        picture, record, at = self._read(index)
+        with seeded(derive_seed(self.seed, int(self._epoch), at)):
             image, targets = self.object_transform(picture, record)
-        return image, targets, PictureInfo(index, (image.shape[1], image.shape[2]), record.size)
+        # What is found in the picture that stands in for a damaged one must not count twice.
+        number = at if at == index else -1
+        return image, targets, PictureInfo(number, (image.shape[1], image.shape[2]), record.size)
 
     def sampler(self, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> ResumableSampler:
         """One rank's epochs; shuffled ones keep upright and lying pictures apart if `group` says so."""
@@ -165,7 +167,7 @@ class ObjectTrainTransform:
             return _cut(original, whole, size), size
         part, cut = original, (0.0, 0.0, float(width), float(height))
         if _chance(augment.crop_probability):
-            factor = fit_factor(original, _pick(augment.crop_sides), 10**9)
+            factor = fit_factor(original, _pick(augment.crop_sides), augment.long_side)
             whole = (round(height * factor), round(width * factor))
             low, high = augment.crop_range
             part = tuple(int(torch.randint(min(side, low), min(side, high) + 1, ())) for side in whole)

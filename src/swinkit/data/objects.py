@@ -1,8 +1,9 @@
 """Pictures with objects: boxes, classes and outlines, whatever files they came from."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ class ObjectDataset:
         """Return only these pictures."""
         records = tuple(self.records[index] for index in indices)
         return ObjectDataset(self.classes, self.category_ids, records, self.problems)
+
+    def ordered(self, classes: tuple[str, ...]) -> "ObjectDataset":
+        """Return the same with the classes, and the labels accordingly, in this order."""
+        if classes == self.classes:
+            return self
+        place = np.array([classes.index(name) for name in self.classes])
+        records = tuple(replace(record, labels=place[record.labels]) for record in self.records)
+        numbers = tuple(self.category_ids[self.classes.index(name)] for name in classes)
+        return ObjectDataset(classes, numbers, records, self.problems)
 
     def to_coco(self) -> dict[str, Any]:
         """Return everything as a COCO data set; pictures are numbered from 0 in their order here."""
@@ -215,8 +225,8 @@ def clean_box(
         name: what the box is called in errors.
         problems: where to report.
     """
-    if len(box) != 4 or not all(np.isfinite(value) for value in box):
-        problems.add(f"{name} has the box {list(box)}, not four numbers x, y, width, height", "correct it")
+    if not is_box(box):
+        problems.add(f"{name} has the box {box!r}, not four numbers x, y, width, height", "correct it")
         return None
     x, y, width, height = (float(value) for value in box)
     if width <= 0 or height <= 0:
@@ -232,6 +242,15 @@ def clean_box(
         )
         return None
     return x1, y1, x2, y2
+
+
+def is_box(box: Any) -> bool:
+    """Whether this is a list of four finite numbers."""
+    return (
+        isinstance(box, (list, tuple))
+        and len(box) == 4
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in box)
+    )
 
 
 def make_record(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from swinkit.data.objects import ObjectDataset, Problems, clean_box, make_record
-from swinkit.data.yolo import picture_size
+from swinkit.data.yolo import known_size
 from swinkit.errors import InputError
 
 
@@ -28,7 +28,7 @@ def read_voc(
     """
     if not files:
         raise InputError("no XML files: Pascal VOC keeps the objects of a picture in a file of its name.")
-    trees = [(file, _parse(file)) for file in files]
+    trees = [(file, tree) for file in files if (tree := _parse(file, problems)) is not None]
     names = classes or tuple(
         sorted({(entry.findtext("name") or "").strip() for _, tree in trees for entry in tree.iter("object")})
     )
@@ -40,17 +40,20 @@ def read_voc(
         if path is None:
             problems.add(f"{file} has no picture {tree.findtext('filename') or file.stem}", "add the picture")
             continue
-        size = picture_size(path)
+        size = known_size(path, problems)
+        if size is None:
+            continue
         rows = [row for entry in tree.iter("object") if (row := _row(entry, names, size, file, problems))]
         records.append(make_record(path, file.stem, size, rows))
     return ObjectDataset(names, tuple(range(1, len(names) + 1)), tuple(records), problems.close())
 
 
-def _parse(file: Path) -> ET.Element:
+def _parse(file: Path, problems: Problems) -> ET.Element | None:
     try:
         return ET.parse(file).getroot()
-    except ET.ParseError as error:
-        raise InputError(f"{file} is not valid XML ({error}): correct or remove it.") from error
+    except (ET.ParseError, ValueError) as error:  # the latter from an unknown encoding
+        problems.add(f"{file} is not valid XML ({error})", "correct or remove it")
+        return None
 
 
 def _picture(file: Path, tree: ET.Element, folders: list[Path]) -> Path | None:

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from swinkit.data.objects import ObjectDataset, Problems, clean_box, make_record
+from swinkit.data.outlines import outline_fault
 from swinkit.data.pictures import pictures_below
 from swinkit.errors import InputError
 
@@ -37,7 +38,9 @@ def read_yolo(root: Path, pictures: Path, labels: Path, problems: Problems) -> O
         )
     records = []
     for file in files:
-        size = picture_size(file)
+        size = known_size(file, problems)
+        if size is None:
+            continue
         text = (labels / file.relative_to(pictures)).with_suffix(".txt")
         rows = _rows(text, size, len(classes), problems) if text.is_file() else []
         records.append(make_record(file, len(records), size, rows))
@@ -81,16 +84,30 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path} is not a readable picture ({error}): replace or remove it.") from error
 
 
+def known_size(path: Path, problems: Problems) -> tuple[int, int] | None:
+    """Return `picture_size`, or None after reporting a picture that cannot be read."""
+    try:
+        return picture_size(path)
+    except InputError as error:
+        problems.add(str(error).partition(": replace")[0], "replace or remove it")
+        return None
+
+
 def _rows(path: Path, size: tuple[int, int], classes: int, problems: Problems) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        problems.add(f"{path} is not text", "correct it")
+        return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         name = f"line {number} of {path}"
         try:
             label, *numbers = line.split()
             label, values = int(float(label)), [float(value) for value in numbers]
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter from inf
             problems.add(f"{name} is {line.strip()!r}, not numbers", "correct it")
             continue
         if not 0 <= label < classes:
@@ -112,6 +129,10 @@ def _row(values: list[float], size: tuple[int, int], name: str, problems: Proble
         points = [
             value * side for value, side in zip(values, [width, height] * (len(values) // 2), strict=True)
         ]
+        fault = outline_fault([points], size)
+        if fault is not None:
+            problems.add(f"{name} has {fault}", "correct it")
+            return None
         xs, ys = points[0::2], points[1::2]
         box, segment = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)], [points]
     else:

@@ -145,7 +145,7 @@ def _proto(model: nn.Module, size: Pair, dynamic: bool, calibration: Sequence[Te
     """The ONNX model, with the description of ours inside."""
     from onnx import helper  # noqa: PLC0415 (optional)
 
-    proto = to_dynamic_onnx(model) if dynamic else to_onnx(fold(model, size))
+    proto = to_dynamic_onnx(model) if dynamic else to_onnx(fold(model, size), gemm=calibration is not None)
     if calibration is not None:
         proto = quantise(proto, calibration)
     helper.set_model_props(proto, {"swinkit": _description(model)})

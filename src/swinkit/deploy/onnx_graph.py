@@ -26,9 +26,15 @@ from swinkit.deploy.onnx_nodes import INPUT, LOGITS, Graph
 from swinkit.deploy.orders import Gather
 
 
-def to_onnx(model: FoldedModel) -> Any:
-    """Return an `onnx.ModelProto` of a folded model in float32."""
-    graph = Graph()
+def to_onnx(model: FoldedModel, *, gemm: bool = False) -> Any:
+    """Return an `onnx.ModelProto` of a folded model in float32.
+
+    Args:
+        model: what to write.
+        gemm: write linear layers as one `Gemm` each, so that they can be told from attention's products;
+            else as product and sum, which OpenVINO runs faster.
+    """
+    graph = Graph(gemm=gemm)
     outputs = _model(graph, model)
     return graph.proto(["batch", model.stem.proj.in_channels, *model.img_size], outputs)
 
@@ -110,7 +116,7 @@ def _attention(graph: Graph, mix: FoldedAttention, y: str) -> str:
     weights, biases = mix.qkv.weight.chunk(count), mix.qkv.bias.chunk(count)
     parts = []
     for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        part = graph.op("Gemm", y, graph.constant(weight.t()), graph.constant(bias))
+        part = graph.linear(y, weight, bias)
         part = graph.reshape(part, -1, N, h, C // h)
         is_key = count == 3 and number == 1
         part = graph.op("Transpose", part, perm=[0, 2, 3, 1] if is_key else [0, 2, 1, 3])
@@ -182,4 +188,4 @@ def norm_rows(graph: Graph, norm: nn.Module, x: str) -> str:
 
 def linear(graph: Graph, layer: nn.Linear, x: str) -> str:
     assert layer.bias is not None
-    return graph.op("Gemm", x, graph.constant(layer.weight.t()), graph.constant(layer.bias))
+    return graph.linear(x, layer.weight, layer.bias)

@@ -20,8 +20,13 @@ SMALL = 4096
 
 @dataclass
 class Graph:
-    """Nodes and constants so far."""
+    """Nodes and constants so far.
 
+    Attributes:
+        gemm: how linear layers are written: as one node, or as product and sum.
+    """
+
+    gemm: bool = False
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)
@@ -55,6 +60,12 @@ class Graph:
     def reshape(self, value: str, *shape: int) -> str:
         """Reshape; -1 is what depends on the batch."""
         return self.op("Reshape", value, self.constant(list(shape)))
+
+    def linear(self, value: str, weight: Tensor, bias: Tensor) -> str:
+        """A linear layer over the last dimension; of two dimensions, where it is one node."""
+        if self.gemm:
+            return self.op("Gemm", value, self.constant(weight.t()), self.constant(bias))
+        return self.op("Add", self.op("MatMul", value, self.constant(weight.t())), self.constant(bias))
 
     def to_int(self, value: str) -> str:
         """Cast to int64."""

@@ -172,6 +172,14 @@ class SelectConfig:
             raise InputError(f"the least score is a number from 0 to 1; got {self.score}.")
         if self.most < 1:
             raise InputError(f"at least one detection a picture must be allowed; got {self.most}.")
+        for name in ("before_nms", "proposals"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more; got {getattr(self, name)}.")
+        for name in ("proposal_iou", "iou", "mask"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} is a number above 0, at most 1; got {getattr(self, name)}.")
+        if self.sigma <= 0:
+            raise InputError(f"sigma, the width of soft suppression, must be above 0; got {self.sigma}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from swinkit.data.coco import load_json
+from swinkit.data.objects import is_box, to_rle
+from swinkit.data.outlines import outline_fault
 from swinkit.errors import InputError
 
 Kind = Literal["bbox", "segm"]
@@ -147,27 +149,50 @@ def read_detections(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def check_detections(detections: Sequence[Any], truth: dict[str, Any], name: str) -> None:
-    """Raise InputError unless every detection has what scoring needs and is of a known picture and
-    category."""
-    images = {item["id"] for item in truth["images"]}
+def check_detections(detections: Sequence[Any], truth: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the detections with their outlines as run-length codes.
+
+    Args:
+        detections: as read from a file.
+        truth: as `read_truth` gives it.
+        name: of the file, for errors.
+
+    Raises:
+        InputError: one lacks what scoring needs, or is of an unknown picture or category.
+    """
+    images = {item["id"]: (int(item["height"]), int(item["width"])) for item in truth["images"]}
     categories = {item["id"] for item in truth["categories"]}
+    checked = []
     for number, item in enumerate(detections):
         keys = item.keys() if isinstance(item, dict) else set()
         missing = [key for key in ("image_id", "category_id", "score") if key not in keys]
         missing += [] if keys & {"bbox", "segmentation"} else ["bbox"]
         if missing:
             raise InputError(f"{name}: detection {number} has no {', '.join(missing)}.")
-        if item["image_id"] not in images:
-            raise InputError(
-                f"{name}: detection {number} is of image {item['image_id']}, which the annotations do not "
-                "have."
-            )
-        if item["category_id"] not in categories:
-            raise InputError(
-                f"{name}: detection {number} is of category {item['category_id']}, which the annotations do "
-                "not have."
-            )
+        for key, known in (("image_id", images), ("category_id", categories)):
+            value = item[key]
+            if not isinstance(value, (int, str)) or value not in known:
+                what = key.removesuffix("_id")
+                raise InputError(
+                    f"{name}: detection {number} is of {what} {value!r}, which the annotations do not have."
+                )
+        fault = _fault(item, images[item["image_id"]])
+        if fault is not None:
+            raise InputError(f"{name}: detection {number} has {fault}.")
+        outline = item.get("segmentation")
+        code = {} if outline is None else {"segmentation": to_rle(outline, images[item["image_id"]])}
+        checked.append({**item, **code})
+    return checked
+
+
+def _fault(item: dict[str, Any], size: tuple[int, int]) -> str | None:
+    """What is wrong with the score, box or outline of a detection, if anything."""
+    score = item["score"]
+    if not isinstance(score, (int, float)) or not math.isfinite(score):
+        return f"the score {score!r}, not a number"
+    if "bbox" in item and not is_box(item["bbox"]):
+        return f"the box {item['bbox']!r}, not four numbers x, y, width, height"
+    return outline_fault(item["segmentation"], size) if item.get("segmentation") is not None else None
 
 
 def _stats(

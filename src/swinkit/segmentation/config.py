@@ -1,5 +1,6 @@
 """A segmentation model, its losses and its way of reading pictures, as plain data."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -52,8 +53,12 @@ class InferenceConfig:
                 f"a stride must be from 1 to the side of its crop; got stride {self.stride} for crops of "
                 f"{self.crop}."
             )
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise InputError(f"scales must be numbers above 0; got {self.scales}.")
+        for name in ("short_side", "long_side", "tile_from"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"inference.{name} must be at least 1 pixel; got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,11 @@ class SegmenterConfig:
                 f"a segmentation model has 2 to {IGNORE - 1} classes, since masks have 8 bits and in them "
                 f"{IGNORE} means ignore; got {self.num_classes}."
             )
+        if min(self.channels, self.auxiliary_channels + 1, self.auxiliary_convs + 1, *self.pool_scales) < 1:
+            raise InputError(
+                "channels and pool_scales must be 1 or more, auxiliary channels and convolutions 0 or more; "
+                f"got {self.channels}, {self.pool_scales}, {self.auxiliary_channels}, {self.auxiliary_convs}."
+            )
         if self.palette and len(self.palette) != self.num_classes:
             raise InputError(f"{len(self.palette)} colours for {self.num_classes} classes: give one each.")
 
@@ -104,6 +114,8 @@ class LossConfig:
         auxiliary: weight of the auxiliary head's losses.
         class_weights: of the cross-entropy: none; counted: 1 / ln(1.02 + share) of the class's share of the
             training pixels, scaled to a mean of 1 over the pixels; or one number a class.
+        counted_power: exponent of counted weights before they are scaled. Full weights (1) find the rarest
+            classes at the cost of calling other things by their names; 0.5 costs the frequent classes less.
         mean_over: what the cross-entropy is averaged over: labelled pixels, or all of them, ignored ones
             included, as the published code does.
     """
@@ -112,6 +124,7 @@ class LossConfig:
     dice: float = 0.0
     auxiliary: float = 0.4
     class_weights: Literal["none", "counted"] | tuple[float, ...] = "none"
+    counted_power: float = 1.0
     mean_over: MeanOver = "labelled"
 
     def __post_init__(self) -> None:
@@ -120,9 +133,17 @@ class LossConfig:
                 "loss weights must be 0 or more and one of cross_entropy and dice above 0; got "
                 f"cross_entropy {self.cross_entropy}, dice {self.dice}, auxiliary {self.auxiliary}."
             )
+        if not 0 <= self.counted_power <= 1:
+            raise InputError(f"counted_power must be from 0 to 1; got {self.counted_power}.")
         if self.mean_over not in get_args(MeanOver):
             raise InputError(f"mean_over must be labelled or all; got {self.mean_over!r}.")
-        if isinstance(self.class_weights, str) and self.class_weights not in ("none", "counted"):
+        if isinstance(self.class_weights, str):
+            if self.class_weights not in ("none", "counted"):
+                raise InputError(
+                    f"class_weights must be none, counted or one number a class; got {self.class_weights!r}."
+                )
+        elif not all(0 < weight < math.inf for weight in self.class_weights):
             raise InputError(
-                f"class_weights must be none, counted or one number a class; got {self.class_weights!r}."
+                f"class weights must be numbers above 0; got {self.class_weights}: a class that is not to "
+                "count is called void in the class file."
             )

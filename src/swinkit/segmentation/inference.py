@@ -42,7 +42,7 @@ def probabilities(model: Model, images_BCHW: Tensor, size: Pair, config: Inferen
         scaled = (
             images_BCHW
             if scale == 1
-            else resize(images_BCHW, (int(height * scale + 0.5), int(width * scale + 0.5)))
+            else resize(images_BCHW, (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))))
         )
         for mirrored in (False, True) if config.flip else (False,):
             seen = scaled.flip(3) if mirrored else scaled

@@ -93,11 +93,11 @@ def dice(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
     return 1 - overlap_K[present_K].mean() if bool(present_K.any()) else logits_BKHW.sum() * 0
 
 
-def counted_weights(pixels: Sequence[int]) -> Tensor:
-    """Return 1 / ln(1.02 + share) of each class's share of the pixels, scaled to a mean of 1 over the pixels.
+def counted_weights(pixels: Sequence[int], power: float = 1.0) -> Tensor:
+    """Return ln(1.02 + share)^-power of each class's share of the pixels, with a mean of 1 over the pixels.
 
-    The rarest class gets at most 35 times the weight of one that fills the pictures; a class without pixels
-    gets the weight of a rare one.
+    With power 1 the rarest class gets at most 35 times the weight of one that fills the pictures; a class
+    without pixels gets the weight of a rare one.
 
     Raises:
         InputError: there is no pixel at all.
@@ -106,7 +106,7 @@ def counted_weights(pixels: Sequence[int]) -> Tensor:
     if counts_K.sum() <= 0:
         raise InputError("class weights cannot be counted: no pixel of the training masks has a class.")
     shares_K = counts_K / counts_K.sum()
-    weights_K = 1 / torch.log(1.02 + shares_K)
+    weights_K = torch.log(1.02 + shares_K) ** -power
     return (weights_K / (weights_K * shares_K).sum()).float()
 
 
@@ -115,7 +115,7 @@ def _weights(config: LossConfig, num_classes: int, pixels: Sequence[int] | None)
         return None
     if config.class_weights == "counted":
         assert pixels is not None, "counted class weights need the pixels of each class"
-        return counted_weights(pixels)
+        return counted_weights(pixels, config.counted_power)
     weights = torch.tensor(config.class_weights, dtype=torch.float32)
     if len(weights) != num_classes:
         raise InputError(f"{len(weights)} class weights for {num_classes} classes: give one each.")

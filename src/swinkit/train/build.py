@@ -42,7 +42,7 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     }
     source: Any = options.name
     if own or options.name == "custom":
-        base = SwinConfig() if options.name == "custom" else _variant(options.name)
+        base = known_variant(options.name)
         source = replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
     try:
         model = create_model(
@@ -186,18 +186,25 @@ def build_trainer(
     )
 
 
-def _made_ready(model: Classifier, options: ModelOptions) -> Classifier:
-    model.backbone.set_grad_checkpointing(options.grad_checkpointing)
-    model.backbone.freeze_stages(options.freeze_stages)
-    return model
+def known_variant(name: str) -> BackboneConfig:
+    """The variant of this name, or for custom a plain Swin Transformer, to put one's own numbers into.
 
-
-def _variant(name: str) -> BackboneConfig:
+    Raises:
+        InputError: no such variant.
+    """
+    if name == "custom":
+        return SwinConfig()
     if name in VARIANTS:
         return VARIANTS[name]
     near = difflib.get_close_matches(name, VARIANTS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown model {name!r}: {hint}A model of your own numbers is --model custom.")
+
+
+def _made_ready(model: Classifier, options: ModelOptions) -> Classifier:
+    model.backbone.set_grad_checkpointing(options.grad_checkpointing)
+    model.backbone.freeze_stages(options.freeze_stages)
+    return model
 
 
 def _strategy(settings: TrainerConfig, device: str) -> Strategy | str:

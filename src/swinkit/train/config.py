@@ -88,7 +88,10 @@ class OptimizerConfig:
         betas: AdamW's decay rates of the running moments.
         eps: AdamW's epsilon.
         weight_decay: pull towards zero, apart from the gradient with adamw (decoupled) and added to it with
-            sgd; never on norms, biases and position tables.
+            sgd; never on position tables.
+        no_decay: what else is spared: vectors (norms, biases and every other 1-d parameter, as the published
+            classification code) or layer_norms (these alone, as the published detection and segmentation
+            code, which pulls biases and batch norms).
         layer_decay: learning rate of a block over that of the block after it; 1 for none.
         momentum: SGD's momentum.
         clip_norm: gradients are scaled down to this total norm; None for no clipping.
@@ -100,6 +103,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.05
+    no_decay: Literal["vectors", "layer_norms"] = "vectors"
     layer_decay: float = 1.0
     momentum: float = 0.9
     clip_norm: float | None = 5.0

@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.detection.config import SelectConfig
+from swinkit.errors import InputError
+from swinkit.layers import Init
 from swinkit.ops.window_attention import Implementation
 from swinkit.train.config import JobConfig
 
@@ -33,6 +35,8 @@ class DetectorOptions:
         short_side: pictures are resized to this short side in pixels when the model is used,
         long_side: but their long side is at most this.
         scale: a factor to resize by instead.
+        init: how the weights of a backbone from scratch start: paper, or xavier for one far narrower than the
+            published ones.
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
         freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
         attention_impl: implementation of window attention: auto, reference or sdpa.
@@ -55,9 +59,18 @@ class DetectorOptions:
     short_side: int = 800
     long_side: int = 1333
     scale: float | None = None
+    init: Init = "paper"
     grad_checkpointing: bool = False
     freeze_stages: int = 0
     attention_impl: Implementation = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "fc_channels", "samples", "short_side", "long_side"):
+            if getattr(self, name) < 1:
+                raise InputError(f"model.{name} must be 1 or more; got {getattr(self, name)}.")
+        for name, value in (("anchor_scale", self.anchor_scale), ("scale", self.scale)):
+            if value is not None and value <= 0:
+                raise InputError(f"model.{name} must be above 0; got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)

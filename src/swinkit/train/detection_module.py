@@ -1,5 +1,6 @@
 """Object detection as a Lightning module."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from swinkit.data.object_transforms import PictureInfo
 from swinkit.data.objects import ObjectDataset
 from swinkit.detection.structures import Targets
 from swinkit.detection.two_stage import TwoStageDetector
-from swinkit.evaluate.detection import score, to_coco
+from swinkit.evaluate.detection import score, to_coco, without_unseen
 from swinkit.train.detection_config import DetectConfig
 from swinkit.train.task_module import TaskModule
 
@@ -43,6 +44,7 @@ class DetectionModule(TaskModule):
         most = config.select.most
         self.max_detections = (1, 10, max(100, most))
         self.rows: list[dict[str, Any]] = []
+        self.seen: list[int] = []
 
     @property
     def detector(self) -> TwoStageDetector:
@@ -70,6 +72,7 @@ class DetectionModule(TaskModule):
         for found, item in zip(results, info, strict=True):
             if item.number < 0:
                 continue
+            self.seen.append(item.number)
             across, down = item.original[1] / item.size[1], item.original[0] / item.size[0]
             factor = found.boxes.new_tensor([across, down, across, down])
             moved = found.moved(found.boxes * factor).cpu()
@@ -79,14 +82,20 @@ class DetectionModule(TaskModule):
     def on_validation_epoch_end(self) -> None:
         """Gather what all processes found, and score it."""
         assert self.val is not None
-        rows, self.rows = self.rows, []
+        rows, seen, self.rows, self.seen = self.rows, self.seen, [], []
         if self.trainer.world_size > 1:
             parts: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, rows)
-            rows = [row for part in parts for row in part]
-        report = score(rows, self.val, max_detections=self.max_detections)
+            torch.distributed.all_gather_object(parts, (rows, seen))
+            rows = [row for part, _ in parts for row in part]
+            seen = [number for _, part in parts for number in part]
+        report = score(
+            *without_unseen(rows, self.val, seen),
+            masks="mask_ap" in self.scores,
+            max_detections=self.max_detections,
+        )
         scores = {"box_ap": report.boxes.stats["AP"], "box_ap50": report.boxes.stats["AP50"]}
         if "mask_ap" in self.scores:
             found = report.masks.stats if report.masks is not None else {}
             scores = {"mask_ap": found.get("AP", 0.0), "mask_ap50": found.get("AP50", 0.0), **scores}
-        self.finish_validation(scores)
+        # Of pictures without any object there is no average precision; some model has to be the best anyway.
+        self.finish_validation({name: 0.0 if math.isnan(value) else value for name, value in scores.items()})

@@ -1,6 +1,7 @@
 """What a run writes down while it goes: metrics.csv, TensorBoard events, log.txt, the progress bar."""
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -202,7 +203,7 @@ class ProgressBar(Callback):
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if scores and pl_module.validated_epoch == trainer.current_epoch:
             text += "".join(f"  {label} {100 * scores[name]:.2f}%" for name, label in pl_module.told.items())
-            text += f"  loss {scores['loss']:.4f}" if "loss" in scores else ""
+            text += f"  loss {scores['loss']:.4f}" if math.isfinite(scores.get("loss", math.nan)) else ""
         self.run_log.say(f"{text}  ({duration(now - self._epoch_start)})")
         self._epoch_start = now
 

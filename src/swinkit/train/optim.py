@@ -1,7 +1,7 @@
 """Parameter groups: who gets weight decay, and the learning rate of each depth."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from torch import nn
@@ -45,21 +45,22 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters by weight decay and depth.
 
-    Weight decay is 0 for biases and other 1-d parameters, absolute_pos_embed and relative_position_bias_table
-    (A2.1). With layer decay g, layer k of L (see `layer_id`; the head is L) has learning rate
-    lr * g ** (L - k).
+    Weight decay is 0 for absolute_pos_embed and relative_position_bias_table, and for biases and other 1-d
+    parameters (A2.1), or for layer norms alone (`config.no_decay`). With layer decay g, layer k of L (see
+    `layer_id`; the head is L) has learning rate lr * g ** (L - k).
 
     Returns:
         Optimiser groups, first layer first, each {"params", "lr", "weight_decay", "names", "layer"}.
     """
     depths = stage_depths(model)
     last = sum(depths) + 1
+    layer_norms = None if config.no_decay == "vectors" else layer_norm_parameters(model)
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for full_name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         name = full_name.replace(_SHARDED, "")
-        decays = has_weight_decay(name, dimensions[name] if dimensions else parameter.ndim)
+        decays = has_weight_decay(name, dimensions[name] if dimensions else parameter.ndim, layer_norms)
         layer = last if config.layer_decay == 1 else layer_id(name, depths)
         if (layer, decays) not in groups:
             groups[layer, decays] = {
@@ -74,9 +75,29 @@ def parameter_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def has_weight_decay(name: str, dimensions: int) -> bool:
-    """Whether the parameter of this name and number of dimensions is pulled towards zero."""
-    return dimensions > 1 and not name.endswith((".bias", *_NO_DECAY)) and name != "bias"
+def has_weight_decay(name: str, dimensions: int, layer_norms: Set[str] | None = None) -> bool:
+    """Whether the parameter of this name and number of dimensions is pulled towards zero.
+
+    Args:
+        name: as in the state dict.
+        dimensions: of its shape.
+        layer_norms: names of the parameters that are spared beside position tables; None: every vector is.
+    """
+    if name.endswith(_NO_DECAY):
+        return False
+    if layer_norms is not None:
+        return name not in layer_norms
+    return dimensions > 1 and not name.endswith(".bias") and name != "bias"
+
+
+def layer_norm_parameters(model: nn.Module) -> set[str]:
+    """Return the names of all layer norms' parameters."""
+    return {
+        f"{path}.{name}".removeprefix(".").replace(_SHARDED, "")
+        for path, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        for name, _ in module.named_parameters()
+    }
 
 
 def layer_id(name: str, depths: tuple[int, ...]) -> int:

@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from swinkit.backbones import VARIANTS, SwinConfig
 from swinkit.data.look_over import look_over, warnings_of
 from swinkit.data.mask_transforms import MaskEvalTransform, MaskTrainTransform, TransformedMasks
 from swinkit.data.masks import MaskDataset, find_folders, open_masks
 from swinkit.errors import InputError
+from swinkit.layers import initialise
 from swinkit.models_segmentation import create_segmenter
 from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.losses import SegmentationLoss
 from swinkit.segmentation.segmenter import Segmenter, build_segmenter
-from swinkit.train.build import build_data, build_model, open_data, rebuild_model
+from swinkit.train.build import build_data, build_model, known_variant, open_data, pick_device, rebuild_model
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig
@@ -73,6 +73,7 @@ def prepare_segmentation(config: SegmentConfig, resume_in: Path | None) -> Prepa
         model.backbone.freeze_stages(config.model.freeze_stages)
     preprocess, inference = model.spec.preprocess, model.config.inference
     seed = config.trainer.seed
+    _check_batches(config, len(train_set))
     data = JobData(
         TransformedMasks(train_set, MaskTrainTransform(config.augment, preprocess), seed),
         TransformedMasks(val_set, MaskEvalTransform(preprocess, inference), seed) if val_set else None,
@@ -87,6 +88,17 @@ def prepare_segmentation(config: SegmentConfig, resume_in: Path | None) -> Prepa
     return Prepared(model=model, data=data, module=module, remarks=remarks, facts={"data.json": facts})
 
 
+def _check_batches(config: SegmentConfig, pictures: int) -> None:
+    """One picture alone leaves batch norm one number where the pyramid pools the whole map: no statistics."""
+    size = min(config.data.batch_size, pictures // config.trainer.world_size)
+    shared = config.trainer.sync_batchnorm and config.trainer.world_size > 1
+    if size < 2 and not (shared and pick_device(config.trainer) == "cuda"):
+        raise InputError(
+            f"UperNet's batch norm needs two pictures a batch or more, and this job's have {size}: raise "
+            "--data.batch-size, or share the statistics of several GPUs with --trainer.sync-batchnorm."
+        )
+
+
 def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | None]:
     """Open the training and the validation masks; None where there are none.
 
@@ -96,8 +108,7 @@ def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | No
     train = open_masks(config.data, "train")
     root = config.data.path
     assert root is not None
-    split = find_folders(root, "train") is not None
-    has_val = find_folders(root, "val") is not None if split else config.data.val_fraction > 0
+    has_val = find_folders(root, "val") is not None or config.data.val_fraction > 0
     val = open_masks(config.data, "val") if has_val else None
     if val is not None and not len(val):
         val = None
@@ -119,8 +130,8 @@ def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
     }
     source: Any = options.name
     if own or options.name == "custom":
-        source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    return create_segmenter(
+        source = replace(known_variant(options.name), **own, out_indices=(0,))
+    model = create_segmenter(
         source,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -134,6 +145,9 @@ def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
         inference=config.inference,
         attention_impl=options.attention_impl,
     )
+    if options.init != "paper" and not options.pretrained:
+        initialise(model.backbone, options.init)
+    return model
 
 
 PREPARE: dict[type[JobConfig], Callable[[Any, Path | None], Prepared]] = {

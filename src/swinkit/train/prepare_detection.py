@@ -14,6 +14,7 @@ from swinkit.data.objects import ObjectDataset
 from swinkit.detection.config import TwoStageConfig
 from swinkit.detection.two_stage import TwoStageDetector, build_detector
 from swinkit.errors import InputError
+from swinkit.layers import initialise
 from swinkit.models_detection import HEADS, create_detector
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
@@ -50,7 +51,7 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     group = config.data.batch_size if config.data.group_by_shape and config.augment.ratio is None else None
     data = JobData(
         TransformedObjects(train_set, train_transform, seed, skip_bad=skip, group=group),
-        TransformedObjects(val_set, val_transform, seed) if val_set is not None else None,
+        TransformedObjects(val_set, val_transform, seed, skip_bad=skip) if val_set is not None else None,
         config,
         val_batch_size=1,  # a picture then gives the same whatever comes beside it
     )
@@ -91,8 +92,13 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
     }
     source: Any = options.name
     if own or options.name == "custom":
-        source = replace(VARIANTS.get(options.name, SwinConfig()), **own, out_indices=(0,))
-    return create_detector(
+        base = SwinConfig() if options.name == "custom" else VARIANTS.get(options.name)
+        if base is None:
+            raise InputError(
+                f"numbers of your own ({', '.join(own)}) fit a Swin variant or custom; got {options.name!r}."
+            )
+        source = replace(base, **own, out_indices=(0,))
+    model = create_detector(
         source,
         head=_head(options),
         masks=None if masks else False,
@@ -108,6 +114,9 @@ def build_detector_of(config: DetectConfig, data: ObjectDataset, *, masks: bool)
         scale=options.scale,
         attention_impl=options.attention_impl,
     )
+    if options.init != "paper" and not options.pretrained:
+        initialise(model.backbone, options.init)
+    return model
 
 
 def summary(data: ObjectDataset) -> dict[str, Any]:
@@ -136,6 +145,8 @@ def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset |
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         lines.append(f"{listed} never occur in the training pictures, so the model cannot learn them.")
+    if val is not None and not summary(val)["objects"]:
+        lines.append("the validation pictures have no object, so every score will be 0.")
     most = config.select.most
     crowded = sum(len(record) > most for record in val.records) if val is not None else 0
     if crowded:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from swinkit.data.mask_config import MaskAugmentConfig, MaskDataConfig
+from swinkit.layers import Init
 from swinkit.ops.window_attention import Implementation
 from swinkit.segmentation.config import InferenceConfig, LossConfig
 from swinkit.train.config import JobConfig
@@ -26,6 +27,8 @@ class SegmenterOptions:
         num_heads: attention heads of each stage, for a model of your own size.
         channels: of the decode head.
         auxiliary_channels: of the auxiliary head; 0 for none.
+        init: how the weights of a backbone from scratch start: paper, or xavier for one far narrower than the
+            published ones.
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
         freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
         attention_impl: implementation of window attention: auto, reference or sdpa.
@@ -41,6 +44,7 @@ class SegmenterOptions:
     num_heads: tuple[int, ...] | None = None
     channels: int = 512
     auxiliary_channels: int = 256
+    init: Init = "paper"
     grad_checkpointing: bool = False
     freeze_stages: int = 0
     attention_impl: Implementation = "auto"

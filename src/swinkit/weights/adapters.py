@@ -72,8 +72,10 @@ def to_file(state: State, fmt: str, spec: ModelSpec) -> State:
     Raises:
         InputError: as `from_swinkit`.
     """
-    make = _form(fmt).file_buffers
-    return from_swinkit(state, fmt, spec) | (make(spec) if make else {})
+    form = _form(fmt)
+    prefix = form.prefix if form.writes_prefix else ""
+    buffers = form.file_buffers(spec) if form.file_buffers else {}
+    return from_swinkit(state, fmt, spec) | {prefix + key: value for key, value in buffers.items()}
 
 
 def original_name(key: str, fmt: str, last: int) -> str:

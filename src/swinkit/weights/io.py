@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,24 @@ def write_safetensors(
             raise OSError(str(error)) from error
 
 
-def write_torch(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Write tensors under "model", as the official files have them."""
+def write_torch(
+    state: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    key: str = "model",
+    class_names: Sequence[str] = (),
+) -> None:
+    """Write tensors under "model", as the official classifiers have them, or under another `key`.
+
+    Class names go where both generations of mmsegmentation and mmdetection look for them.
+    """
+    content: dict[str, Any] = {key: dict(state)}
+    if class_names:
+        names = tuple(class_names)
+        content["meta"] = {"CLASSES": names, "dataset_meta": {"classes": names}}
     with atomic_path(path) as temporary:
         try:
-            torch.save({"model": dict(state)}, temporary)
+            torch.save(content, temporary)
         except RuntimeError as error:  # torch's zip writer reports a full disk this way
             raise OSError(str(error)) from error
 

@@ -122,7 +122,8 @@ def build(checkpoint: Checkpoint, *, attention_impl: Implementation = "auto") ->
 
 
 def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str = "swinkit") -> None:
-    """Write a checkpoint in another format: .safetensors, or for any other suffix a torch file of "model".
+    """Write a checkpoint in another format: .safetensors, or for any other suffix a torch file of "model" (of
+    "state_dict", with the class names in "meta", for segmenters and detectors).
 
     Args:
         src: what `load` takes.
@@ -142,7 +143,13 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], fmt: str =
     elif fmt == "swinkit":
         raise InputError(f"{dst}: swinkit files are safetensors; choose a name that ends in .safetensors.")
     else:
-        write_torch(state, dst)
+        dense = FORMATS[fmt].part in ("segmenter", "detector")  # their code reads "state_dict" alone
+        write_torch(
+            state,
+            dst,
+            key="state_dict" if dense else "model",
+            class_names=spec.class_names if dense else (),
+        )
 
 
 def is_backbone(state: State, fmt: str) -> bool:
