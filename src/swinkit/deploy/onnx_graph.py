@@ -1,7 +1,7 @@
 """A folded model as an ONNX graph, written node by node: fixed size, any batch.
 
-Writing it ourselves takes a second where tracing takes minutes, and the nodes are those that engines have
-fast kernels for: q, k and v as three `Gemm` (no split), one `Transpose` each, four-dimensional attention.
+Writing it ourselves is far quicker than tracing, and the nodes are those that engines have fast kernels for:
+q, k and v as three linear layers (no split), one `Transpose` each, four-dimensional attention.
 
 Legend: as in `folded.py`.
 """
