@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "build": CORE | TASKS | {"ops", "spec"},
     "data": CORE | {"spec", "detection", "segmentation", "ops"},
     "weights": CORE | TASKS | {"build", "ops", "layers", "spec"},
+    "deploy": CORE | TASKS | {"ops", "layers", "spec", "weights"},
     "evaluate": CORE | TASKS | {"ops", "layers", "spec", "data"},
     "viz": CORE | {"ops", "evaluate", "data", "spec"},
 }

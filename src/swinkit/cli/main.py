@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "models": "swinkit.cli.models:main",
     "info": "swinkit.cli.info:main",
     "convert": "swinkit.cli.convert:main",
+    "export": "swinkit.cli.export:main",
     "train": "swinkit.cli.train:main",
     "eval": "swinkit.cli.eval:main",
     "predict": "swinkit.cli.predict:main",
@@ -36,6 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "models": "table of the models: parameters, FLOPs, published accuracy, cached or not",
         "info": "what a checkpoint file is: its format, its model, its classes, whether every key fits",
         "convert": "rewrite a checkpoint in another format",
+        "export": "write a model for other programs: ONNX, torch.export, OpenVINO; in 8 bits if wanted",
     },
     "train and use": {
         "train": "train or fine-tune a model with a recipe; goes on after a stop with --resume",
