@@ -45,9 +45,8 @@ def attend(
     from swinkit.ops.window_attention.triton_op import forward_op  # noqa: PLC0415 - the first use of Triton
 
     seed = torch.randint(2**31 - 1, (1,), device=qkv.device) if dropout > 0 else None
-    tf32 = torch.get_float32_matmul_precision() != "highest"
     out, _ = forward_op(
-        qkv, bias_table, pad_qkv, seed, list(window), list(shift), scale, appearance, dropout, tf32
+        qkv, bias_table, pad_qkv, seed, list(window), list(shift), scale, appearance, dropout, _tf32()
     )
     return out
 
@@ -64,3 +63,9 @@ def _missing(device: str) -> str | None:
     if torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
     return None
+
+
+@torch.compiler.assume_constant_result
+def _tf32() -> bool:
+    """Whether float32 may be multiplied as TF32. torch.compile itself compiles again when this is changed."""
+    return torch.get_float32_matmul_precision() != "highest"

@@ -1,7 +1,7 @@
 """Triton kernels for windows of more than 64 tokens: blocks of queries against blocks of keys.
 
-The forward pass is an online softmax; it leaves the log of each row's sum, in powers of two, which is all
-that the backward pass needs to compute the weights again, block by block. Three backward kernels, because each
+The forward pass is an online softmax; it leaves the log of each row's sum, in powers of two: all that the
+backward pass needs to compute the weights again, block by block. Three backward kernels, because each
 gradient is a sum over another index: queries' over keys, keys' over queries, the bias's over windows.
 
 Legend: n position in a window; M MC rows and columns of a window, N = M * MC; D channels a head, BLOCK_D the

@@ -80,10 +80,9 @@ def forward_op(
     """Attend; return out (B, H, W, h * d) and, for windows in blocks, log sums (windows, h, N)."""
     qkv = qkv.contiguous()
     out_BHWC, log_sum = _forward_fake(qkv, bias_table, pad_qkv, seed, window)
-    N, d = window[0] * window[1], qkv.shape[-1]
-    blocks = configs.forward(N, d, qkv.dtype, tf32)
     given = _arguments(qkv, bias_table, pad_qkv, seed, window, shift, scale, appearance, dropout, tf32)
-    h, windows = given["heads"], given.pop("windows")
+    N, h, windows = window[0] * window[1], given["heads"], given.pop("windows")
+    blocks = configs.forward(N, given["D"], qkv.dtype, tf32)
     if configs.is_whole(N):
         chunks = configs.chunks(windows, h, configs.FORWARD_PROGRAMS)
         wrap_triton(forward_window)[(chunks * h,)](
@@ -251,7 +250,8 @@ def _arguments(
     tf32: bool,
 ) -> dict[str, Any]:
     """What every kernel is told. A tensor that does not exist is replaced by one that will not be read."""
-    B, H, W, _, h, d = qkv.shape
+    B, H, W = qkv.shape[:3]
+    h, d = int(qkv.shape[4]), int(qkv.shape[5])  # kernels are compiled for these, so a tracer fixes them
     (M, MC), down, across = window, -(-H // window[0]), -(-W // window[1])
     padded = not all(
         isinstance(side, int) and side % of == 0 for side, of in zip((H, W), window, strict=True)
@@ -290,7 +290,8 @@ def _arguments(
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     qkv, bias_table, pad_qkv, seed, *ctx.options = inputs
     out, log_sum = output
-    whole = log_sum.shape[0] == 0
+    window: list[int] = ctx.options[0]
+    whole = configs.is_whole(window[0] * window[1])
     ctx.mark_non_differentiable(log_sum)
     ctx.save_for_backward(qkv, bias_table, pad_qkv, seed, None if whole else out, None if whole else log_sum)
 
