@@ -17,7 +17,10 @@ from rich.table import Table
 from torch import Tensor
 
 from common import write_results
-from swinkit.ops.window_attention import IMPLEMENTATIONS, window_attention
+from swinkit.ops.window_attention import window_attention
+
+IMPLEMENTATIONS = ("sdpa", "reference")
+"""Those that every machine has; window_attention_gpu.py measures the Triton kernels."""
 
 STAGES = ((56, 3), (28, 6), (14, 12), (7, 24))
 """(side of the map, heads) of Swin-T's stages at 224 pixels; windows of 7, 32 channels a head."""

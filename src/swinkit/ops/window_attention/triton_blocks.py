@@ -19,6 +19,7 @@ from swinkit.ops.window_attention.triton_common import (
     bias_of,
     cut_through,
     fill,
+    first_token,
     kept,
     load_rows,
     multiply,
@@ -81,11 +82,11 @@ def forward_blocks(
     head = tl.program_id(0) % heads
     split = tl.program_id(0) // heads % SPLITS
     window = tl.program_id(0) // (heads * SPLITS)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     table += head * ((2 * M - 1) * (2 * MC - 1))
-    row = qkv + head * D
+    first_row = first_token(window, H, W, windows_down, windows_across)
+    row = qkv + first_row * (3 * heads * D) + head * D
     cut = cut_through(window, windows_down, windows_across)
     for first in range(split * BLOCK_Q, M * MC, SPLITS * BLOCK_Q):
         query = first + tl.arange(0, BLOCK_Q)
@@ -93,7 +94,7 @@ def forward_blocks(
         token, inside = place(
             window, query, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
-        q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
+        q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
         best = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
         total = tl.zeros((BLOCK_Q,), tl.float32)
         attended = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
@@ -103,8 +104,8 @@ def forward_blocks(
             token_k, inside_k = place(
                 window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
             )
-            k = load_rows(row + heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
-            v = load_rows(row + 2 * heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
+            k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
+            v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
             k = fill(k, inside_k, pad_k, PADDED)
             v = fill(v, inside_k, pad_v, PADDED)
             bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
@@ -118,7 +119,15 @@ def forward_blocks(
                 weights = tl.where(keep, weights / (1.0 - dropout), 0.0)
             attended = attended * shrink[:, None] + multiply(weights.to(v.dtype), v, PRECISION)
             best = better
-        store_rows(out + head * D, attended / total[:, None], token * heads, inside, D, D, BLOCK_D)
+        store_rows(
+            out + first_row * (heads * D) + head * D,
+            attended / total[:, None],
+            token,
+            inside,
+            heads * D,
+            D,
+            BLOCK_D,
+        )
         share = (window * heads + head).to(tl.int64) * (M * MC)
         tl.store(log_sum + share + query, best + tl.log2(total), mask=query < M * MC)
 
@@ -195,12 +204,12 @@ def backward_queries(
     head = tl.program_id(0) % heads
     split = tl.program_id(0) // heads % SPLITS
     window = tl.program_id(0) // (heads * SPLITS)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     table += head * ((2 * M - 1) * (2 * MC - 1))
     share = (window * heads + head).to(tl.int64) * (M * MC)
-    row = qkv + head * D
+    first_row = first_token(window, H, W, windows_down, windows_across)
+    row = qkv + first_row * (3 * heads * D) + head * D
     cut = cut_through(window, windows_down, windows_across)
     for first in range(split * BLOCK_Q, M * MC, SPLITS * BLOCK_Q):
         query = first + tl.arange(0, BLOCK_Q)
@@ -208,13 +217,13 @@ def backward_queries(
         token, inside = place(
             window, query, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
-        grad = load_rows(grad_out + head * D, token * heads, inside, D, D, BLOCK_D)
-        attended = load_rows(out + head * D, token * heads, inside, D, D, BLOCK_D)
+        grad = load_rows(grad_out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D)
+        attended = load_rows(out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D)
         delta_q = tl.sum(grad.to(tl.float32) * attended.to(tl.float32), 1)
         tl.store(delta + share + query, delta_q, mask=query < M * MC)
         grad_q = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
         if APPEARANCE:
-            q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
+            q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
             log_q = tl.load(log_sum + share + query, mask=query < M * MC, other=float("inf"))
             for first_key in tl.range(0, M * MC, BLOCK_K, num_stages=STAGES):
                 key = first_key + tl.arange(0, BLOCK_K)
@@ -222,8 +231,8 @@ def backward_queries(
                 token_k, inside_k = place(
                     window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
                 )
-                k = load_rows(row + heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
-                v = load_rows(row + 2 * heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
+                k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
+                v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
                 k = fill(k, inside_k, pad_k, PADDED)
                 v = fill(v, inside_k, pad_v, PADDED)
                 bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
@@ -232,7 +241,15 @@ def backward_queries(
                     query, key, scale, dropout, M * MC, APPEARANCE, DROPOUT, PRECISION
                 )  # fmt: skip
                 grad_q += multiply(grad_scores.to(k.dtype), k, PRECISION)
-        store_rows(grad_qkv + head * D, grad_q * scale, token * (3 * heads), inside, D, D, BLOCK_D)
+        store_rows(
+            grad_qkv + first_row * (3 * heads * D) + head * D,
+            grad_q * scale,
+            token,
+            inside,
+            3 * heads * D,
+            D,
+            BLOCK_D,
+        )
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -281,21 +298,21 @@ def backward_keys(
     chunk = tl.program_id(0) // (heads * blocks)
     key = block * BLOCK_K + tl.arange(0, BLOCK_K)
     side_k = side_of(key, shift_down, shift_across, M, MC)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     table += head * ((2 * M - 1) * (2 * MC - 1))
-    row = qkv + head * D
     sum_k = tl.zeros((BLOCK_D,), tl.float32)
     sum_v = tl.zeros((BLOCK_D,), tl.float32)
     for window in range(chunk, windows, chunks):
         cut = cut_through(window, windows_down, windows_across)
+        first_row = first_token(window, H, W, windows_down, windows_across)
+        row = qkv + first_row * (3 * heads * D) + head * D
         share = (window * heads + head).to(tl.int64) * (M * MC)
         token_k, inside_k = place(
             window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
-        k = load_rows(row + heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
+        k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
+        v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
         k = fill(k, inside_k, pad_k, PADDED)
         v = fill(v, inside_k, pad_v, PADDED)
         grad_k = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
@@ -306,8 +323,10 @@ def backward_keys(
             token, inside = place(
                 window, query, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
             )
-            q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
-            grad = load_rows(grad_out + head * D, token * heads, inside, D, D, BLOCK_D)
+            q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
+            grad = load_rows(
+                grad_out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D
+            )
             log_q = tl.load(log_sum + share + query, mask=query < M * MC, other=float("inf"))
             delta_q = tl.load(delta + share + query, mask=query < M * MC, other=0.0)
             bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
@@ -318,9 +337,9 @@ def backward_keys(
             grad_v += multiply(tl.trans(weights.to(v.dtype)), grad, PRECISION)
             if APPEARANCE:
                 grad_k += multiply(tl.trans(grad_scores.to(q.dtype)), q, PRECISION)
-        grad_row = grad_qkv + head * D
-        store_rows(grad_row + heads * D, grad_k * scale, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
-        store_rows(grad_row + 2 * heads * D, grad_v, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
+        grad_row = grad_qkv + first_row * (3 * heads * D) + head * D
+        store_rows(grad_row + heads * D, grad_k * scale, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
+        store_rows(grad_row + 2 * heads * D, grad_v, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
         if NEED_PAD:
             padded = (key < M * MC) & (inside_k == 0)
             sum_k += tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0) * scale
@@ -376,15 +395,15 @@ def backward_bias(
     key = block % blocks_k * BLOCK_K + tl.arange(0, BLOCK_K)
     side = side_of(query, shift_down, shift_across, M, MC)
     side_k = side_of(key, shift_down, shift_across, M, MC)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     table += head * ((2 * M - 1) * (2 * MC - 1))
-    row = qkv + head * D
     bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
     sum_bias = tl.zeros((BLOCK_Q, BLOCK_K), tl.float32)
     for window in tl.range(chunk, windows, chunks, num_stages=STAGES):
         cut = cut_through(window, windows_down, windows_across)
+        first_row = first_token(window, H, W, windows_down, windows_across)
+        row = qkv + first_row * (3 * heads * D) + head * D
         share = (window * heads + head).to(tl.int64) * (M * MC)
         token, inside = place(
             window, query, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
@@ -392,12 +411,12 @@ def backward_bias(
         token_k, inside_k = place(
             window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
-        q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
-        k = load_rows(row + heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token_k * (3 * heads), inside_k, D, D, BLOCK_D)
+        q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
+        k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
+        v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
         k = fill(k, inside_k, pad_k, PADDED)
         v = fill(v, inside_k, pad_v, PADDED)
-        grad = load_rows(grad_out + head * D, token * heads, inside, D, D, BLOCK_D)
+        grad = load_rows(grad_out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D)
         log_q = tl.load(log_sum + share + query, mask=query < M * MC, other=float("inf"))
         delta_q = tl.load(delta + share + query, mask=query < M * MC, other=0.0)
         _, grad_scores = gradient_of_scores(

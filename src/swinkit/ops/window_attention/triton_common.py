@@ -39,15 +39,20 @@ def place(
 ):
     """Where positions `n` of window number `window` lie.
 
-    Returns the token's number in the (B, H, W) map, and whether it is inside the map: beyond N none is.
+    Returns the token's number in its picture, and whether it is inside the map: beyond N none is.
     """
-    picture = window // (windows_down * windows_across)
     row = window // windows_across % windows_down * M + n // MC + shift_down
     row = tl.where(row >= windows_down * M, row - windows_down * M, row)
     column = window % windows_across * MC + n % MC + shift_across
     column = tl.where(column >= windows_across * MC, column - windows_across * MC, column)
     inside = (row < H) & (column < W) & (n < M * MC)
-    return (picture.to(tl.int64) * H + row) * W + column, inside
+    return row * W + column, inside
+
+
+@triton.jit
+def first_token(window, H, W, windows_down, windows_across):
+    """Number in the (B, H, W) map of the first token of a window's picture, in 64 bits."""
+    return (window // (windows_down * windows_across)).to(tl.int64) * H * W
 
 
 @triton.jit
@@ -67,12 +72,12 @@ def cut_through(window, windows_down, windows_across):
 
 @triton.jit
 def load_rows(base, token, inside, stride, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Rows `token` of a map whose tokens are `stride` apart, as (n, BLOCK_D), zero outside of the map."""
+    """Rows `token` of a picture whose tokens are `stride` apart, as (n, BLOCK_D), zero outside of the map."""
     d = tl.arange(0, BLOCK_D)
     mask = inside[:, None]
     if BLOCK_D > D:
         mask = mask & (d < D)[None, :]
-    return tl.load(base + (token * stride)[:, None] + d[None, :], mask=mask, other=0.0)
+    return tl.load(base + (token.to(tl.int64) * stride)[:, None] + d[None, :], mask=mask, other=0.0)
 
 
 @triton.jit
@@ -82,7 +87,9 @@ def store_rows(base, x, token, inside, stride, D: tl.constexpr, BLOCK_D: tl.cons
     mask = inside[:, None]
     if BLOCK_D > D:
         mask = mask & (d < D)[None, :]
-    tl.store(base + (token * stride)[:, None] + d[None, :], x.to(base.dtype.element_ty), mask=mask)
+    tl.store(
+        base + (token.to(tl.int64) * stride)[:, None] + d[None, :], x.to(base.dtype.element_ty), mask=mask
+    )
 
 
 @triton.jit

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-WHOLE = 64
-"""Tokens of the largest window that one program holds at once."""
-
 MAX_CHANNELS = 64
 """Channels a head, at most: beyond, the blocks below no longer fit into registers."""
 
@@ -39,9 +36,14 @@ class Blocks:
     splits: int = 1
 
 
-def is_whole(tokens: int) -> bool:
-    """Whether a window of `tokens` is held by one program at once."""
-    return tokens <= WHOLE
+def is_whole(tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> bool:
+    """Whether one program holds a whole window and head; where that would spill registers, it goes in blocks.
+
+    TF32 fragments take twice the registers of half types.
+    """
+    if channels > 32 or (dtype == torch.float32 and tf32):
+        return tokens <= 32
+    return tokens <= 64
 
 
 def padded_channels(channels: int) -> int:
@@ -51,24 +53,43 @@ def padded_channels(channels: int) -> int:
 
 def forward(tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
     """Blocks of the forward kernel."""
-    if is_whole(tokens):
-        side = max(16, 1 << (tokens - 1).bit_length())
-        return Blocks(queries=side, keys=side, warps=4 if side == 64 else 2 if side == 32 else 1, stages=2)
-    return Blocks(queries=64, keys=32, warps=4, stages=2, splits=-(-tokens // 256))
+    return (
+        _whole(tokens, dtype, 2)
+        if is_whole(tokens, channels, dtype, tf32)
+        else _cut(tokens, channels, dtype, 2)
+    )
 
 
 def backward(kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
     """Blocks of a backward kernel: "window", "queries", "keys" or "bias"."""
-    if kernel == "window":
-        side = max(16, 1 << (tokens - 1).bit_length())
-        return Blocks(queries=side, keys=side, warps=4 if side == 64 else 2 if side == 32 else 1, stages=1)
-    return Blocks(queries=64, keys=32, warps=4, stages=1, splits=-(-tokens // 256))
+    return _whole(tokens, dtype, 1) if kernel == "window" else _cut(tokens, channels, dtype, 1)
+
+
+def _whole(tokens: int, dtype: torch.dtype, stages: int) -> Blocks:
+    side = max(16, 1 << (tokens - 1).bit_length())
+    warps = {16: 1, 32: 2, 64: 4}[side]
+    if dtype == torch.float32:
+        return Blocks(queries=side, keys=side, warps=2 * warps, stages=1)
+    return Blocks(queries=side, keys=side, warps=warps, stages=stages)
+
+
+def _cut(tokens: int, channels: int, dtype: torch.dtype, stages: int) -> Blocks:
+    splits = -(-tokens // 256)
+    if dtype == torch.float32:
+        return Blocks(queries=16 if channels > 32 else 32, keys=32, warps=4, stages=1, splits=splits)
+    return Blocks(queries=32 if channels > 32 else 64, keys=32, warps=4, stages=stages, splits=splits)
 
 
 def chunks(windows: int, others: int, programs: int) -> int:
-    """Into how many programs the windows are dealt, where there are `others` programs besides."""
-    each = -(-windows // max(1, programs // others))
-    return -(-windows // torch.sym_max(1, each))  # type: ignore[return-value]  # a SymInt is an int to a caller
+    """Into how many programs the windows are dealt, where there are `others` programs besides.
+
+    A tracer's unknown number of windows is dealt to as many as there may be; one without windows adds zero.
+    """
+    most = max(1, programs // others)
+    if not isinstance(windows, int):
+        return most
+    each = -(-windows // most)
+    return -(-windows // max(1, each))
 
 
 def cut(blocks: Blocks) -> dict[str, int]:

@@ -47,13 +47,18 @@ def _forward_fake(
     pad_qkv: Tensor | None,
     seed: Tensor | None,
     window: list[int],
-    *rest: Any,
+    shift: list[int],
+    scale: float,
+    appearance: bool,
+    dropout: float,
+    tf32: bool,
 ) -> tuple[Tensor, Tensor]:
     B, H, W, _, h, d = qkv.shape
     N = window[0] * window[1]
     rows = (B * -(-H // window[0]) * -(-W // window[1]), h, N)
     out_BHWC = qkv.new_empty(B, H, W, h * d)
-    return out_BHWC, qkv.new_empty((0, h, N) if configs.is_whole(N) else rows, dtype=torch.float32)
+    whole = configs.is_whole(N, int(d), qkv.dtype, tf32)
+    return out_BHWC, qkv.new_empty((0, h, N) if whole else rows, dtype=torch.float32)
 
 
 def _backward_fake(
@@ -79,11 +84,12 @@ def forward_op(
 ) -> tuple[Tensor, Tensor]:
     """Attend; return out (B, H, W, h * d) and, for windows in blocks, log sums (windows, h, N)."""
     qkv = qkv.contiguous()
-    out_BHWC, log_sum = _forward_fake(qkv, bias_table, pad_qkv, seed, window)
-    given = _arguments(qkv, bias_table, pad_qkv, seed, window, shift, scale, appearance, dropout, tf32)
+    options = (window, shift, scale, appearance, dropout, tf32)
+    out_BHWC, log_sum = _forward_fake(qkv, bias_table, pad_qkv, seed, *options)
+    given = _arguments(qkv, bias_table, pad_qkv, seed, *options)
     N, h, windows = window[0] * window[1], given["heads"], given.pop("windows")
     blocks = configs.forward(N, given["D"], qkv.dtype, tf32)
-    if configs.is_whole(N):
+    if configs.is_whole(N, given["D"], qkv.dtype, tf32):
         chunks = configs.chunks(windows, h, configs.FORWARD_PROGRAMS)
         wrap_triton(forward_window)[(chunks * h,)](
             qkv=qkv,
@@ -135,7 +141,8 @@ def backward_op(
     given |= {"grad_out": grad_out, "qkv": qkv, "grad_qkv": grad_qkv}
     need_table = need_table and bias_table is not None
     need_pad = need_pad and pad_qkv is not None and given["PADDED"]
-    launch = _backward_whole if configs.is_whole(window[0] * window[1]) else _backward_in_blocks
+    whole = configs.is_whole(window[0] * window[1], given["D"], qkv.dtype, tf32)
+    launch = _backward_whole if whole else _backward_in_blocks
     share_bias, share_pad = launch(given, out, log_sum, need_table, need_pad, tf32)
 
     if need_table:
@@ -257,7 +264,7 @@ def _arguments(
         isinstance(side, int) and side % of == 0 for side, of in zip((H, W), window, strict=True)
     )
     table = qkv if bias_table is None else bias_table
-    if bias_table is not None and not configs.is_whole(M * MC):
+    if bias_table is not None and not configs.is_whole(M * MC, d, qkv.dtype, tf32):
         table = bias_table.t()  # (h, rows): neighbouring positions then read neighbouring numbers
     if pad_qkv is None:
         pad_qkv = qkv.new_zeros(3, h, d) if padded else qkv
@@ -291,7 +298,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     qkv, bias_table, pad_qkv, seed, *ctx.options = inputs
     out, log_sum = output
     window: list[int] = ctx.options[0]
-    whole = configs.is_whole(window[0] * window[1])
+    whole = configs.is_whole(window[0] * window[1], int(qkv.shape[-1]), qkv.dtype, ctx.options[-1])
     ctx.mark_non_differentiable(log_sum)
     ctx.save_for_backward(qkv, bias_table, pad_qkv, seed, None if whole else out, None if whole else log_sum)
 

@@ -2,7 +2,7 @@
 
 A program keeps one head and walks over many windows, so that the bias is gathered once and, in the backward
 pass, its gradient is summed over windows in registers. No score ever reaches memory: the backward pass
-computes them again.
+computes them again. A padded query is left zero: its output is dropped, so it has no gradient either.
 
 Legend: n position in a window; M MC rows and columns of a window, N = M * MC <= BLOCK; D channels a head,
 BLOCK_D the power of two that holds them.
@@ -19,6 +19,7 @@ from swinkit.ops.window_attention.triton_common import (
     bias_of,
     cut_through,
     fill,
+    first_token,
     kept,
     load_rows,
     multiply,
@@ -78,17 +79,17 @@ def forward_window(
     chunk = tl.program_id(0) // heads
     n = tl.arange(0, BLOCK)
     side = side_of(n, shift_down, shift_across, M, MC)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     bias = bias_of(table + head, n[:, None], n[None, :], heads, M, MC, HAS_BIAS)
     for window in tl.range(chunk, windows, chunks, num_stages=STAGES):
         cut = cut_through(window, windows_down, windows_across)
         token, inside = place(window, n, H, W, windows_down, windows_across, shift_down, shift_across, M, MC)
-        row = qkv + head * D
-        q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
-        k = load_rows(row + heads * D, token * (3 * heads), inside, D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token * (3 * heads), inside, D, D, BLOCK_D)
+        first_row = first_token(window, H, W, windows_down, windows_across)
+        row = qkv + first_row * (3 * heads * D) + head * D
+        q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
+        k = load_rows(row + heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
+        v = load_rows(row + 2 * heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
         k = fill(k, inside, pad_k, PADDED)
         v = fill(v, inside, pad_v, PADDED)
         scores = scores_of(q, k, bias, side & cut, side & cut, scale, APPEARANCE, PRECISION)
@@ -98,7 +99,7 @@ def forward_window(
             keep = kept(seed, window * heads + head, n[:, None], n[None, :], dropout, M * MC)
             weights = tl.where(keep, weights / (1.0 - dropout), 0.0)
         attended = multiply(weights.to(v.dtype), v, PRECISION) / total[:, None]
-        store_rows(out + head * D, attended, token * heads, inside, D, D, BLOCK_D)
+        store_rows(out + first_row * (heads * D) + head * D, attended, token, inside, heads * D, D, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -139,16 +140,13 @@ def backward_window(
     """Gradients for every `chunks`-th window of one head.
 
     grad_qkv is complete; grad_bias (chunks, heads, N, N) and grad_pad (chunks, 2, heads, D), of k and v, are
-    this program's share. A padded token's output is dropped, so its query has no gradient.
+    this program's share.
     """
     head = tl.program_id(0) % heads
     chunk = tl.program_id(0) // heads
     n = tl.arange(0, BLOCK)
     side = side_of(n, shift_down, shift_across, M, MC)
     d = tl.arange(0, BLOCK_D)
-    pad_q = pad_token(pad, qkv, 0, head, heads, D, BLOCK_D, PADDED)
-    pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
-    pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     bias = bias_of(table + head, n[:, None], n[None, :], heads, M, MC, HAS_BIAS)
     sum_bias = tl.zeros((BLOCK, BLOCK), tl.float32)
     sum_k = tl.zeros((BLOCK_D,), tl.float32)
@@ -156,13 +154,15 @@ def backward_window(
     for window in tl.range(chunk, windows, chunks, num_stages=STAGES):
         cut = cut_through(window, windows_down, windows_across)
         token, inside = place(window, n, H, W, windows_down, windows_across, shift_down, shift_across, M, MC)
-        row = qkv + head * D
-        q = fill(load_rows(row, token * (3 * heads), inside, D, D, BLOCK_D), inside, pad_q, PADDED)
-        k = load_rows(row + heads * D, token * (3 * heads), inside, D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token * (3 * heads), inside, D, D, BLOCK_D)
-        k = fill(k, inside, pad_k, PADDED)
-        v = fill(v, inside, pad_v, PADDED)
-        grad = load_rows(grad_out + head * D, token * heads, inside, D, D, BLOCK_D)
+        first_row = first_token(window, H, W, windows_down, windows_across)
+        row = qkv + first_row * (3 * heads * D) + head * D
+        q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
+        k = load_rows(row + heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
+        v = load_rows(row + 2 * heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
+        # the padding's token is read again for each window: kept in registers, it would make others spill
+        k = fill(k, inside, pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED), PADDED)
+        v = fill(v, inside, pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED), PADDED)
+        grad = load_rows(grad_out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D)
 
         scores = scores_of(q, k, bias, side & cut, side & cut, scale, APPEARANCE, PRECISION)
         weights = tl.exp2(scores - tl.max(scores, 1)[:, None])
@@ -175,24 +175,27 @@ def backward_window(
             grad_weights = tl.where(keep, grad_weights / (1.0 - dropout), 0.0)
         grad_scores = weights * (grad_weights - tl.sum(weights * grad_weights, 1)[:, None])
 
-        grad_row = grad_qkv + head * D
+        grad_row = grad_qkv + first_row * (3 * heads * D) + head * D
         grad_v = multiply(tl.trans(used.to(v.dtype)), grad, PRECISION)
-        store_rows(grad_row + 2 * heads * D, grad_v, token * (3 * heads), inside, D, D, BLOCK_D)
+        padded = (n < M * MC) & (inside == 0)
+        if NEED_PAD:
+            sum_v += tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0)
+        store_rows(grad_row + 2 * heads * D, grad_v, token, inside, 3 * heads * D, D, BLOCK_D)
         if NEED_BIAS:
             sum_bias += grad_scores
         if APPEARANCE:
             grad_scores = grad_scores.to(q.dtype)
-            grad_q = multiply(grad_scores, k, PRECISION) * scale
             grad_k = multiply(tl.trans(grad_scores), q, PRECISION) * scale
         else:
-            grad_q = tl.zeros((BLOCK, BLOCK_D), tl.float32)
             grad_k = tl.zeros((BLOCK, BLOCK_D), tl.float32)
-        store_rows(grad_row, grad_q, token * (3 * heads), inside, D, D, BLOCK_D)
-        store_rows(grad_row + heads * D, grad_k, token * (3 * heads), inside, D, D, BLOCK_D)
         if NEED_PAD:
-            padded = (n < M * MC) & (inside == 0)
             sum_k += tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0)
-            sum_v += tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0)
+        store_rows(grad_row + heads * D, grad_k, token, inside, 3 * heads * D, D, BLOCK_D)
+        if APPEARANCE:
+            grad_q = multiply(grad_scores, k, PRECISION) * scale
+        else:
+            grad_q = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+        store_rows(grad_row, grad_q, token, inside, 3 * heads * D, D, BLOCK_D)
     if NEED_BIAS:
         real = (n < M * MC)[:, None] & (n < M * MC)[None, :]
         place_in_share = n[:, None] * (M * MC) + n[None, :]
