@@ -1,7 +1,7 @@
 """Window attention on a GPU: the Triton kernels against roll + partition + scaled_dot_product_attention.
 
 Eager and compiled, and flex_attention where it runs; forward, and forward and backward; all four stages of
-Swin-T and Swin-B. Everything takes turns in one process, and must agree with the reference before it is timed.
+Swin-T and Swin-B. All take turns in one process, and must agree with the reference before they are timed.
 
     python benchmarks/window_attention_gpu.py [--batch 128] [--rounds 30] [--dtype bf16]
 """
