@@ -186,10 +186,15 @@ def test_operator_checks(window):
     """Schemas, fakes, autograd registration, and tracing with dynamic sizes."""
     qkv, table, pad = make((5, 6), window, 1, 16, torch.float32)
     options = ([*window], [2, 2], 0.25, True, 0.0, False)
-    torch.library.opcheck(op.forward_op, (qkv, table, pad, None, *options))
+    tests = (
+        "test_schema",
+        "test_faketensor",
+    )  # the rest repeats both passes several times: for the small only
+    chosen = {} if window == (4, 4) else {"test_utils": tests}
+    torch.library.opcheck(op.forward_op, (qkv, table, pad, None, *options), **chosen)
     out, log_sum = op.forward_op(qkv.detach(), table.detach(), pad.detach(), None, *options)
     plain = [item.detach() for item in (out, qkv, table, pad)]
-    torch.library.opcheck(op.backward_op, (*plain, None, out, log_sum, *options, True, True))
+    torch.library.opcheck(op.backward_op, (*plain, None, out, log_sum, *options, True, True), **chosen)
 
 
 def test_operator_compiles_once_for_all_sizes():

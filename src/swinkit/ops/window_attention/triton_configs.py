@@ -1,8 +1,8 @@
 """How the Triton kernels of window attention cut their work: block sizes, warps, programs.
 
 Plain Python, no Triton: what is chosen can be read, listed and tested anywhere.
-benchmarks/kernels_ahead_of_time.py compiles every choice and counts spilled registers: the small windows of the published models have none on an
-unpadded map; on a padded one their backward kernel still has a few.
+benchmarks/kernels_ahead_of_time.py compiles the choices and counts spilled registers: for windows of 7 in
+bfloat16 there are none on an unpadded map; on a padded one the backward kernel has a few.
 """
 
 from dataclasses import dataclass
