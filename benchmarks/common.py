@@ -1,66 +1,16 @@
-"""What every benchmark writes beside its numbers: device, versions, commit, date. And how it writes them."""
+"""Where the scripts here write their results; `swinkit.bench.environment` says what stands beside them."""
 
-import datetime
-import json
-import os
-import platform
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from swinkit.files import atomic_path
+from swinkit.bench.environment import commit, device_name, environment, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 
-PACKAGES = ("swinkit", "torch", "torchvision", "lightning", "numpy")
-
-
-def environment(device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Where and with what a number was measured.
-
-    Args:
-        device: the device the benchmark ran on.
-
-    Returns:
-        Plain JSON types: device, threads, versions, commit ("+" behind it when files differ), date in UTC.
-    """
-    return {
-        "device": device_name(torch.device(device)),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "cuda": torch.version.cuda if torch.device(device).type == "cuda" else None,
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the chip, as its maker calls it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "meta":
-        return "none (shapes only)"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads"
-
-
-def commit() -> str:
-    """Short hash of the checkout's commit, "+" behind it when tracked files differ, "" outside a checkout."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head + ("+" if changed else "")
+__all__ = ["RESULTS", "ROOT", "commit", "device_name", "environment", "write_results"]
 
 
 def write_results(
@@ -68,12 +18,5 @@ def write_results(
 ) -> Path:
     """Write {"environment": ..., "results": ...} to `folder`/`name`.json, atomically; return the path."""
     path = folder / f"{name}.json"
-    text = json.dumps({"environment": environment(device), "results": results}, indent=1)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n")
+    write_json(path, results, device)
     return path
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -80,3 +81,59 @@ def test_upernet_s_parameters_and_flops_are_table_3_s():
     assert (row.parameters, row.problems()) == (59_941_862, [])
     assert replace(row, published_parameters=61).problems() == ["parameters"]
     assert replace(row, published_flops=1000).problems() == ["flops"]
+
+
+def test_the_cost_of_eight_bits_is_measured_against_the_model():
+    from swinkit.backbones import SwinConfig
+    from swinkit.deploy.packages import missing
+    from swinkit.models import create_model
+
+    if missing("onnx") or missing("onnxruntime"):
+        pytest.skip("onnx and onnxruntime are not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        int8 = importlib.import_module("int8_accuracy")
+    config = SwinConfig(
+        img_size=(8, 8),
+        patch_size=2,
+        embed_dim=8,
+        depths=(1,),
+        num_heads=(1,),
+        window_size=4,
+        out_indices=(0,),
+    )
+    model = create_model(config, num_classes=3).eval()
+    images = torch.randn(12, 3, 8, 8)
+    truth = model(images).argmax(dim=1)
+    row = int8.measure(model, images[:4], images, truth)
+    assert row["top1_model"] == row["top1_float32_onnx"] == row["float32_onnx_agrees"] == 1
+    assert row["top1_change_int8"] == row["top1_int8_onnx"] - 1 <= 0
+
+
+def test_what_a_run_measured_is_kept_as_it_was(tmp_path):
+    run, report = tmp_path / "run", tmp_path / "report"
+    for folder, name, facts in (
+        (run, "report", {"folder": "/home/me/run", "epochs": 3, "seconds": 60.0}),
+        (run, "environment", {"command": "swinkit train /home/me", "cpu": "a chip", "commit": None}),
+        (run, "data", {"train": {"masks": 7, "classes": []}, "val": None}),
+        (report, "report", {"data": "/home/me/test", "miou": 0.5}),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(facts))
+    words = [sys.executable, str(BENCHMARKS / "record_run.py"), str(run), "--report", str(report)]
+    words += ["--name", "roads", "--commit", "abc", "--out", str(tmp_path), "--command", "swinkit train"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "roads.json").read_text()
+    assert "/home/me" not in text
+    written = json.loads(text)
+    assert written["environment"] == {"cpu": "a chip", "commit": "abc"}
+    assert written["results"] == {
+        "data": {"train": {"masks": 7}},
+        "training": {"epochs": 3, "seconds": 60.0},
+        "evaluation": {"miou": 0.5},
+    }
+    (report / "report.json").unlink()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "report.json is missing" in done.stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swinkit.errors import InputError
 
 if TYPE_CHECKING:
+    from swinkit.deploy import optimize
     from swinkit.models import create_backbone, create_model
     from swinkit.models_detection import create_detector
     from swinkit.models_segmentation import create_segmenter
@@ -26,6 +27,7 @@ __all__ = [
     "create_model",
     "create_segmenter",
     "load",
+    "optimize",
 ]
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "create_segmenter": "swinkit.models_segmentation",
     "Predictor": "swinkit.predictor",
     "load": "swinkit.weights",
+    "optimize": "swinkit.deploy",
 }
 """Public name -> module that defines it."""
 

@@ -17,6 +17,7 @@ from swinkit.evaluate.segmentation import evaluate_segmenter
 from swinkit.recipes import RECIPES
 from swinkit.segmentation.config import InferenceConfig, LossConfig
 from swinkit.segmentation.losses import counted_weights
+from swinkit.segmentation.segmenter import Segmenter
 from swinkit.train import train
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from swinkit.train.jobs import job_from_json
@@ -147,7 +148,9 @@ def test_validation_scores_are_those_of_the_evaluator(mask_folder, tmp_path) -> 
     data = mask_folder()
     inference = InferenceConfig(crop=(32, 32), stride=(21, 21), short_side=40)
     result = train(job(data, tmp_path / "run", inference=inference))
-    report = evaluate_segmenter(load(tmp_path / "run"), open_masks(MaskDataConfig(path=data), "val"))
+    model = load(tmp_path / "run")
+    assert isinstance(model, Segmenter)
+    report = evaluate_segmenter(model, open_masks(MaskDataConfig(path=data), "val"))
     for name in ("miou", "macc", "aacc"):
         assert result.scores[name] == pytest.approx(100 * getattr(report.scores, name)), name
 

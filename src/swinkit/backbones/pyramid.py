@@ -88,6 +88,14 @@ class Pyramid(nn.Module):
             maps.append(x_BHWC)
         return maps
 
+    def positions(self, map_size: Pair) -> Tensor | None:
+        """Absolute position embedding of a first map of `map_size`, (1, H, W, C); None for none."""
+        grid = self.absolute_pos_embed
+        if grid is None or grid.shape[1:3] == map_size:
+            return grid
+        resized = nn.functional.interpolate(grid.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
+        return resized.permute(0, 2, 3, 1)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
         for stage in self.stages:
@@ -125,15 +133,8 @@ class Pyramid(nn.Module):
         return parameters
 
     def _add_positions(self, x_BHWC: Tensor) -> Tensor:
-        grid = self.absolute_pos_embed
-        if grid is None:
-            return x_BHWC
-        if grid.shape[1:3] != x_BHWC.shape[1:3]:
-            resized = nn.functional.interpolate(
-                grid.permute(0, 3, 1, 2), size=x_BHWC.shape[1:3], mode="bicubic"
-            )
-            grid = resized.permute(0, 2, 3, 1)
-        return x_BHWC + grid
+        grid = self.positions((x_BHWC.shape[1], x_BHWC.shape[2]))
+        return x_BHWC if grid is None else x_BHWC + grid
 
 
 class Stage(nn.Module):

@@ -17,6 +17,8 @@ EXTRAS = {
     "timm": ("timm", "comparison with timm's models"),
     "webdataset": ("webdataset", "training from tar shards"),
     "pyarrow": ("parquet", "embeddings as Parquet"),
+    "onnxruntime": ("deploy", "export, and a fast engine for CPUs"),
+    "openvino": ("deploy", "export, and a fast engine for CPUs"),
 }
 """Optional package -> (extra of swinkit that brings it, what it is for)."""
 

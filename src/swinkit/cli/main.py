@@ -19,10 +19,12 @@ COMMANDS: dict[str, str] = {
     "models": "swinkit.cli.models:main",
     "info": "swinkit.cli.info:main",
     "convert": "swinkit.cli.convert:main",
+    "export": "swinkit.cli.export:main",
     "train": "swinkit.cli.train:main",
     "eval": "swinkit.cli.eval:main",
     "predict": "swinkit.cli.predict:main",
     "embed": "swinkit.cli.embed:main",
+    "bench": "swinkit.cli.bench:main",
 }
 """Command -> the function that runs it, `main(words after the name) -> exit code`; imported when called."""
 
@@ -35,12 +37,16 @@ GROUPS: dict[str, dict[str, str]] = {
         "models": "table of the models: parameters, FLOPs, published accuracy, cached or not",
         "info": "what a checkpoint file is: its format, its model, its classes, whether every key fits",
         "convert": "rewrite a checkpoint in another format",
+        "export": "write a model for other programs: ONNX, torch.export, OpenVINO; in 8 bits if wanted",
     },
     "train and use": {
         "train": "train or fine-tune a model with a recipe; goes on after a stop with --resume",
         "eval": "measure a model on labelled pictures",
         "predict": "classify pictures: files, folders, globs",
         "embed": "turn pictures into vectors",
+    },
+    "speed": {
+        "bench": "speed and memory against timm, torchvision and Hugging Face, as ratios in one run",
     },
 }
 """Heading -> command -> what it does, in the order `swinkit --help` shows them."""

@@ -96,8 +96,8 @@ def bccd() -> DetectConfig:
             color_jitter=0.2,
         ),
         optimizer=OptimizerConfig(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
-        schedule=ScheduleConfig(epochs=24, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
-        trainer=TrainerConfig(validate_every=8, log_every=20),
+        schedule=ScheduleConfig(epochs=18, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
+        trainer=TrainerConfig(validate_every=9, log_every=20),
     )
 
 

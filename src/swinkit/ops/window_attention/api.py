@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from swinkit.errors import InputError
-from swinkit.ops.window_attention import reference, sdpa
+from swinkit.ops.window_attention import reference, sdpa, triton
 from swinkit.ops.windows import Pair
 
 logger = logging.getLogger(__name__)
 
-Implementation = Literal["auto", "reference", "sdpa"]
+Implementation = Literal["auto", "reference", "sdpa", "triton"]
 
 
 class _Attention(Protocol):
@@ -41,7 +41,7 @@ class _Attention(Protocol):
         ...
 
 
-IMPLEMENTATIONS: dict[str, _Attention] = {"sdpa": sdpa, "reference": reference}
+IMPLEMENTATIONS: dict[str, _Attention] = {"triton": triton, "sdpa": sdpa, "reference": reference}
 """In the order in which "auto" tries them, but for what `_by_speed` says."""
 
 _logged: set[str] = set()
@@ -125,6 +125,8 @@ def _by_speed(qkv: Tensor) -> list[str]:
     reference is then the faster of the two (benchmarks/window_attention.py).
     """
     names = list(IMPLEMENTATIONS)
+    if qkv.device.type == "cpu":
+        names.remove("triton")  # there it could only be interpreted
     if qkv.device.type == "cpu" and qkv.dtype == torch.float32 and qkv.requires_grad:
         names.sort(key=lambda name: name != "reference")
     return names

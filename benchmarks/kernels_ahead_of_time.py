@@ -1,0 +1,264 @@
+"""Compile window attention's Triton kernels for GPUs that are not here, and look at what came out.
+
+For each configuration that "auto" can choose: no spilled register, shared memory within the chip's limit,
+tensor instructions, 16-byte loads. And the bytes a window asks for, against the fewest it could. Nothing is
+run, so nothing here is a speed.
+
+    python benchmarks/kernels_ahead_of_time.py [--only backward_window] [--target sm_90]
+"""
+
+import argparse
+import itertools
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from rich.console import Console
+from rich.table import Table
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.compiler import compile as compile_kernel
+
+from common import write_results
+
+ATTENTION = "swinkit.ops.window_attention"
+configs = import_module(f"{ATTENTION}.triton_configs")
+one_window = import_module(f"{ATTENTION}.triton_window")
+in_blocks = import_module(f"{ATTENTION}.triton_blocks")
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
+"""Bytes of shared memory one program may take, as the makers document them."""
+
+KERNELS = {
+    "forward_window": one_window.forward_window,
+    "backward_window": one_window.backward_window,
+    "forward_blocks": in_blocks.forward_blocks,
+    "backward_queries": in_blocks.backward_queries,
+    "backward_keys": in_blocks.backward_keys,
+    "backward_bias": in_blocks.backward_bias,
+}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TENSOR_INSTRUCTION = r"\bHMMA|\bHGMMA|\bUTC\w*MMA|v_mfma"
+TYPES = {"scale": "fp32", "dropout": "fp32", "seed": "*i64"} | dict.fromkeys(
+    ("table", "pad", "log_sum", "delta", "grad_bias", "grad_pad"), "*fp32"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One kernel as "auto" would launch it, with a bias table and all gradients wanted."""
+
+    kernel: str
+    target: str
+    window: tuple[int, int]
+    channels: int
+    dtype: str
+    tf32: bool = False
+    padded: bool = True
+
+    @property
+    def blocks(self) -> Any:
+        """The cut that the library chooses."""
+        kind = self.kernel.removeprefix("backward_")
+        asked = (self.window[0] * self.window[1], self.channels, DTYPES[self.dtype], self.tf32)
+        return (
+            configs.forward(*asked) if self.kernel.startswith("forward") else configs.backward(kind, *asked)
+        )
+
+
+def every_case(targets: tuple[str, ...] = tuple(TARGETS)) -> Iterator[Case]:
+    """Every cut once per type and head size, those of the published models first."""
+    seen = set()
+    shapes = [("bf16", 32, side) for side in (7, 12)]  # all published models
+    shapes += [("fp32", 32, side) for side in (7, 12)] + [("fp16", 32, 7), ("tf32", 32, 7)]
+    shapes += [(kind, d, side) for kind in ("bf16", "fp32", "tf32") for d in (64, 16) for side in (7, 12)]
+    shapes += [(kind, 32, side) for kind in ("bf16", "fp32", "tf32") for side in (4, 5, 24)]
+    for kind, channels, side in shapes:
+        dtype, tf32 = ("fp32", True) if kind == "tf32" else (kind, False)
+        whole = configs.is_whole(side * side, channels, DTYPES[dtype], tf32)
+        kernels = [kernel for kernel in KERNELS if kernel.endswith("window") == whole]
+        for padded, target, kernel in itertools.product((False, True), targets, kernels):
+            case = Case(
+                kernel=kernel,
+                target=target,
+                window=(side, side),
+                channels=channels,
+                dtype=dtype,
+                tf32=tf32,
+                padded=padded,
+            )
+            key = (kernel, target, kind, channels, padded, case.blocks)
+            if key not in seen:
+                seen.add(key)
+                yield case
+
+
+def build(case: Case) -> Any:
+    """Compile one case; needs no device."""
+    kernel, blocks, (M, MC) = KERNELS[case.kernel], case.blocks, case.window
+    constants = {
+        "M": M,
+        "MC": MC,
+        "D": case.channels,
+        "BLOCK_D": configs.padded_channels(case.channels),
+        "BLOCK": blocks.queries,
+        "BLOCK_Q": blocks.queries,
+        "BLOCK_K": blocks.keys,
+        "SPLITS": blocks.splits,
+        "STAGES": blocks.stages,
+        "HAS_BIAS": True,
+        "PADDED": case.padded,
+        "APPEARANCE": True,
+        "DROPOUT": False,
+        "NEED_BIAS": True,
+        "NEED_PAD": case.padded,
+        "PRECISION": "tf32" if case.tf32 else "ieee",
+    }
+    data = dict.fromkeys(("qkv", "out", "grad_out", "grad_qkv"), f"*{case.dtype}")
+    names = kernel.arg_names
+    signature = {
+        name: "constexpr" if name in constants else (TYPES | data).get(name, "i32") for name in names
+    }
+    aligned: dict[Any, Any] = {
+        (index,): [["tt.divisibility", 16]]
+        for index, name in enumerate(names)
+        if signature[name].startswith("*")
+    }
+    source = ASTSource(kernel, signature, {n: v for n, v in constants.items() if n in names}, aligned)
+    return compile_kernel(source, target=TARGETS[case.target], options={"num_warps": blocks.warps})
+
+
+def inspect(case: Case) -> dict[str, Any]:
+    """Compile a case and read its machine code; "problems" is empty when all that is asked holds."""
+    binary = build(case)
+    amd = TARGETS[case.target].backend == "hip"
+    row = asdict(case) | asdict(case.blocks) | (_read_amd(binary) if amd else _read_nvidia(binary))
+    row["shared"] = binary.metadata.shared
+    problems = []
+    if row["spills"]:
+        problems.append(f"{row['spills']} spills")
+    if row["shared"] > SHARED_LIMIT[case.target]:
+        problems.append(f"{row['shared']} bytes of shared memory")
+    exact = case.dtype == "fp32" and not case.tf32 and not amd
+    if not row["tensor_instructions"] and not exact:
+        problems.append("no tensor instruction")
+    if not row["loads_of_16_bytes"]:
+        problems.append("no 16-byte load")
+    return row | {"problems": problems}
+
+
+def _read_nvidia(binary: Any) -> dict[str, Any]:
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary.asm["cubin"])
+        file.flush()
+        usage = _output([str(tools / "cuobjdump"), "--dump-resource-usage", file.name])
+        code = _output([str(tools / "nvdisasm"), "-c", file.name])
+    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return {
+        "registers": used["REG"],
+        "spills": used["LOCAL"] + len(re.findall(r"\b(?:LDL|STL)\b", code)),
+        "stack": used["STACK"],
+        "tensor_instructions": len(re.findall(TENSOR_INSTRUCTION, code)),
+        "loads_of_16_bytes": len(re.findall(r"\bLDG(?:STS)?\S*\.128", code)),
+        "stores_of_16_bytes": len(re.findall(r"\bSTG\S*\.128", code)),
+    }
+
+
+def _read_amd(binary: Any) -> dict[str, Any]:
+    code = binary.asm["amdgcn"]
+    used = {name: int(value) for name, value in re.findall(r"\.(\w+):\s+(\d+)", code)}
+    return {
+        "registers": used["vgpr_count"],
+        "spills": used["vgpr_spill_count"] + used["sgpr_spill_count"],
+        "tensor_instructions": len(re.findall(TENSOR_INSTRUCTION, code)),
+        "loads_of_16_bytes": len(re.findall(r"(?:global|buffer)_load_dwordx4", code)),
+        "stores_of_16_bytes": len(re.findall(r"(?:global|buffer)_store_dwordx4", code)),
+    }
+
+
+def bytes_of_a_window(case: Case) -> dict[str, float]:
+    """Bytes that one window and head asks of the caches, and the fewest that must cross them.
+
+    Counted from the loops: a block is read once for each block it meets; the bias of a small window is read
+    once a program, so it is left out, that of a large one once a window.
+    """
+    N, d, size = case.window[0] * case.window[1], case.channels, DTYPES[case.dtype].itemsize
+    row, number, blocks = N * d * size, N * 4, case.blocks
+    over_q, over_k = -(-N // blocks.queries), -(-N // blocks.keys)
+    fewest = {"forward": 4 * row, "backward": 7 * row}["forward" if "forward" in case.kernel else "backward"]
+    asked = {
+        "forward_window": 4 * row,
+        "backward_window": 7 * row,
+        "forward_blocks": 2 * row + over_q * 2 * row + number + 4 * N * N,
+        "backward_queries": 4 * row + over_q * 2 * row + 2 * number + 4 * N * N,
+        "backward_keys": 4 * row + over_k * (2 * row + 2 * number) + 4 * N * N,
+        "backward_bias": over_k * (2 * row + 2 * number) + over_q * 2 * row,
+    }[case.kernel]
+    return {"bytes_asked": asked, "bytes_fewest": fewest, "ratio": asked / fewest}
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> int:
+    """Compile, print a table, write results/kernels_ahead_of_time.json; 1 if anything is found wanting."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=KERNELS, help="one kernel")
+    parser.add_argument("--target", choices=TARGETS, help="one chip")
+    parser.add_argument("--cases", type=int, default=None, help="the first so many only")
+    args = parser.parse_args()
+    cases = [
+        case
+        for case in every_case((args.target,) if args.target else tuple(TARGETS))
+        if args.only in {None, case.kernel}
+    ]
+    rows = []
+    for case in cases[: args.cases]:
+        row = inspect(case) | bytes_of_a_window(case)
+        print(*(f"{name}={value}" for name, value in row.items()), flush=True)
+        rows.append(row)
+    columns = (
+        "kernel",
+        "target",
+        "window",
+        "channels",
+        "dtype",
+        "tf32",
+        "queries",
+        "keys",
+        "warps",
+        "stages",
+    )
+    found = ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes", "ratio", "problems")
+    table = Table(*columns, *found)
+    for row in rows:
+        table.add_row(
+            *(f"{row[name]:.2f}" if name == "ratio" else str(row[name]) for name in columns + found)
+        )
+    Console(width=220).print(table)
+    print(f"{len(rows)} of {len(cases)} cases compiled")
+    results = {"triton": version("triton"), "cases": len(cases), "rows": rows}
+    print(f"written: {write_results('kernels_ahead_of_time', results)}")
+    return 1 if any(row["problems"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,237 @@
+"""Ways of running a model: eager, compiled, handed to another runtime. Name -> builder of a call."""
+
+import contextlib
+import importlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swinkit.bench.outcome import Unavailable
+from swinkit.bench.workload import Workload
+
+Output = Tensor | list[Tensor]
+Call = Callable[[], Output]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A call with something to say about itself, such as what it chose."""
+
+    run: Call
+    note: str
+
+    def __call__(self) -> Output:
+        return self.run()
+
+
+def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    """A call that runs the model once on `images`; whatever is compiled is compiled when this returns.
+
+    Args:
+        engine: a name in `INFERENCE`.
+        model: in evaluation mode, on its device and in its precision.
+        images: (B, 3, H, W), likewise.
+        workload: for what an engine needs to know besides.
+
+    Raises:
+        Unavailable: the engine is not installed, or cannot run this model here.
+    """
+    with _quietly():
+        call = INFERENCE[engine](model, images, workload)
+        try:
+            call()
+        except Unavailable:
+            raise
+        except Exception as error:  # an engine of others may fail in any way; the reader has to know
+            raise Unavailable(f"{type(error).__name__}: {_line(error)}") from error
+    return call
+
+
+def training_call(
+    engine: str, model: nn.Module, images: Tensor, labels: Tensor, workload: Workload
+) -> Callable[[], Tensor]:
+    """A call that makes one training step and returns the loss; see `Workload.step`."""
+    if engine not in TRAINING:
+        raise Unavailable("it does not train")
+    device = torch.device(workload.device)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.05)
+    runner = TRAINING[engine](model)
+    half = workload.torch_dtype != torch.float32
+
+    def step() -> Tensor:
+        with torch.autocast(device.type, workload.torch_dtype, enabled=half):
+            loss = nn.functional.cross_entropy(runner(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def _eager(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    def call() -> Output:
+        with torch.inference_mode():
+            return model(images)
+
+    return call
+
+
+def _compiled(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    return _compile(model, images, {}, None)
+
+
+def _frozen(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    if workload.device != "cpu":
+        raise Unavailable("freezing is for the CPU")
+    return _compile(model, images, {"freezing": True}, None)
+
+
+def _max_autotune(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    if workload.device != "cpu":
+        return _compile(model, images, {}, "max-autotune")
+    return _compile(model, images, {"freezing": True, "max_autotune": True}, None)
+
+
+def _reduce_overhead(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    if workload.device == "cpu":
+        raise Unavailable("CUDA graphs need a GPU")
+    return _compile(model, images, {}, "reduce-overhead")
+
+
+def _compile(model: nn.Module, images: Tensor, settings: dict[str, Any], mode: str | None) -> Call:
+    """torch.compile, traced at once: freezing is decided while tracing, by inductor's global settings."""
+    inductor: Any = importlib.import_module("torch._inductor.config")
+    compiled = torch.compile(model, mode=mode, dynamic=False)
+
+    def call() -> Output:
+        with torch.no_grad():
+            return compiled(images)
+
+    with inductor.patch(settings):
+        call()
+    return call
+
+
+def _optimize(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    swinkit: Any = importlib.import_module("swinkit")
+    if not hasattr(swinkit, "optimize"):
+        raise Unavailable("swinkit.optimize is not in this version")
+    pictures = images.float()  # as a user hands them over; the call converts them
+    fast = swinkit.optimize(model.float(), pictures, dtype=workload.torch_dtype, remember=False)
+    return Noted(lambda: fast(pictures), f"chose {fast.engine}")
+
+
+def _onnxruntime(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    _need(workload, "onnxruntime", dtypes=("float32",))
+    runtime: Any = importlib.import_module("onnxruntime")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        _export(model, images, path)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = workload.threads
+        options.inter_op_num_threads = 1
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name, array = session.get_inputs()[0].name, images.numpy()
+    return lambda: _tensors(session.run(None, {name: array}))
+
+
+def _openvino(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    _need(workload, "openvino", dtypes=("float32", "bfloat16"))
+    openvino: Any = importlib.import_module("openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        _export(model.float(), images.float(), path)
+        hints = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[workload.dtype],
+            "INFERENCE_NUM_THREADS": workload.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path), "CPU", hints)
+    request, array = compiled.create_infer_request(), images.float().numpy()
+    outputs = list(compiled.outputs)
+
+    def call() -> Output:
+        found = request.infer(array, share_inputs=True, share_outputs=True)
+        return _tensors([found[output] for output in outputs])
+
+    return Noted(call, f"in {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}")
+
+
+INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {
+    "eager": _eager,
+    "compile": _compiled,
+    "frozen": _frozen,
+    "max-autotune": _max_autotune,
+    "reduce-overhead": _reduce_overhead,
+    "optimize": _optimize,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+"""Engine -> how it takes over a model for inference.
+
+"compile" is torch.compile as it stands; "frozen" with weights as constants; "max-autotune" frozen and tuned
+on a CPU, that mode on a GPU; "optimize" is `swinkit.optimize`, for our models only.
+"""
+
+TRAINING: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
+    "eager": lambda model: model,
+    "compile": lambda model: torch.compile(model, dynamic=False),
+}
+"""Engine -> how it runs the forward (and with autograd the backward) pass of a training step."""
+
+
+def _need(workload: Workload, package: str, *, dtypes: tuple[str, ...]) -> None:
+    if workload.device != "cpu":
+        raise Unavailable("compared on the CPU only")
+    if workload.dtype not in dtypes:
+        raise Unavailable(f"its CPU runtime computes in {' or '.join(dtypes)}, not in {workload.dtype}")
+    try:
+        importlib.import_module(package)
+        importlib.import_module("onnx")
+        importlib.import_module("onnxscript")
+    except ImportError as error:
+        raise Unavailable(f"{error.name or package} is not installed") from error
+
+
+def _export(model: nn.Module, images: Tensor, path: Path) -> None:
+    try:
+        torch.onnx.export(model, (images,), str(path), dynamo=True, external_data=False)
+    except Exception as error:  # the exporter may fail in any way on a model of others
+        raise Unavailable(f"torch.onnx.export failed: {_line(error)}") from error
+
+
+def _tensors(arrays: list[Any]) -> Output:
+    tensors = [torch.from_numpy(array) for array in arrays]
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or "no message"
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what exporters and compilers print out of the results."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

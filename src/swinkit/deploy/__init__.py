@@ -1,0 +1,20 @@
+"""The inference form of a model, the engines that run it, and export to other programs."""
+
+from swinkit.deploy.engines import ENGINES
+from swinkit.deploy.export import Exported, export
+from swinkit.deploy.fold import fold
+from swinkit.deploy.folded import FoldedModel
+from swinkit.deploy.optimized import Optimized, optimize
+from swinkit.deploy.report import Candidate, Report
+
+__all__ = [
+    "ENGINES",
+    "Candidate",
+    "Exported",
+    "FoldedModel",
+    "Optimized",
+    "Report",
+    "export",
+    "fold",
+    "optimize",
+]

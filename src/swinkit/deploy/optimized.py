@@ -1,0 +1,250 @@
+"""`swinkit.optimize`: the fastest inference form of a model on the present machine, found by measuring."""
+
+import copy
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from swinkit.classification import Classifier
+from swinkit.deploy import memory
+from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
+from swinkit.deploy.measure import output_list, relative_error
+from swinkit.deploy.report import Candidate, Report
+from swinkit.errors import InputError
+
+ROUNDS = 5
+"""Times each candidate runs, in turns, after it has run once for the check and once to warm up."""
+
+FLOAT32_ERROR = 1e-3
+"""More than this, relative to the largest output, means a defect in a float32 engine."""
+
+MAX_SIZES = 4
+"""Forms for so many picture shapes are kept; the one not used for longest goes."""
+
+
+class Optimized(nn.Module):
+    """A classifier or backbone in its fastest form; made by `optimize`.
+
+    Pictures of another shape than the example get a form of their own, by the same engine, when they first
+    come. It keeps no parameters of its own, only infers, and does not follow later changes of the model.
+
+    Attributes:
+        engine: what runs it.
+        dtype: what it computes in; pictures and outputs keep the caller's.
+        report: what was tried, with times and errors.
+        source: the model it was made from.
+    """
+
+    def __init__(self, source: nn.Module, report: Report, dtype: torch.dtype, forms: dict[Any, Run]) -> None:
+        super().__init__()
+        self.engine = report.engine
+        self.dtype = dtype
+        self.report = report
+        self._source = (source,)  # in a tuple, so that its parameters are not this module's
+        self._forms: OrderedDict[Any, Run] = OrderedDict(forms)
+        for name in ("spec", "config", "channels", "strides", "out_indices"):
+            if hasattr(source, name):
+                vars(self)[name] = getattr(source, name)
+        self.eval()
+
+    @property
+    def source(self) -> nn.Module:
+        """The model it was made from."""
+        return self._source[0]
+
+    def forward(self, images_BCHW: Tensor) -> Outputs:
+        """Map pictures (B, in_chans, H, W) to what the model gives, without gradients."""
+        check_images(self.source, images_BCHW)
+        key = form_key(self.engine, images_BCHW)
+        if key not in self._forms:
+            self._forms[key] = ENGINES[self.engine].build(self.source, images_BCHW, self.dtype)
+            if len(self._forms) > MAX_SIZES:
+                self._forms.popitem(last=False)
+        self._forms.move_to_end(key)
+        return self._forms[key](images_BCHW)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode.
+
+        Raises:
+            InputError: training was asked for.
+        """
+        if mode:
+            raise InputError("an optimised model only infers: train the model it was made from.")
+        return super().train(False)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"engine={self.engine!r}, dtype={self.dtype}"
+
+
+def optimize(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    engines: Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
+    max_error: float = 0.03,
+    remember: bool = True,
+) -> Any:
+    """Find the fastest way to run `model` on pictures like `example`, here and now.
+
+    Every engine runs the example, is compared with the model in float32, and is then timed in turns with the
+    others. The choice is kept per machine, model and shape, so that the next call only builds.
+
+    Args:
+        model: a classifier or a backbone; or a segmenter or detector, whose backbone is then optimised.
+        example: pictures (B, in_chans, H, W) of the size and batch that will come, on the model's device.
+        engines: names from `swinkit.deploy.engines.ENGINES`; None for all that can run here and build in
+            seconds.
+        dtype: torch.float32 or torch.bfloat16 (on a GPU also float16); None for float32, and for a shorter
+            type where the chip computes in it.
+        max_error: largest difference from the model in float32, relative to its largest output.
+        remember: use and keep the choice.
+
+    Returns:
+        An `Optimized` classifier or backbone; for a segmenter or detector the same kind of model around an
+        optimised `backbone`. The model itself stays as it is.
+
+    Raises:
+        InputError: an engine that does not exist or cannot run here, a wrong example, or nothing within
+            `max_error`.
+    """
+    if not isinstance(example, Tensor) or example.dim() != 4 or 0 in example.shape:
+        shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise InputError(f"the example must be pictures (B, in_chans, H, W), at least one; got {shape}.")
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module) and not isinstance(model, Classifier):
+        return _around(
+            model,
+            optimize(backbone, example, engines=engines, dtype=dtype, max_error=max_error, remember=remember),
+        )
+    check_images(model, example)
+    if model.training:
+        model = copy.deepcopy(model).eval()
+    wanted = _wanted(model, example, engines, dtype)
+    expected = output_list(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
+    key = memory.key(model, example, [f"{name} {kind}" for name, kind in wanted], max_error)
+    known = memory.recall(key) if remember else None
+    if known is not None:
+        wanted = [(name, kind) for name, kind in wanted if (name, str(kind)) == (known.engine, known.dtype)]
+    tried = [_Trial(name, kind).attempt(model, example, expected, max_error) for name, kind in wanted]
+    _time([trial for trial in tried if trial.run is not None], example)
+    good = [trial for trial in tried if trial.seconds]
+    if not good:
+        reasons = "; ".join(f"{trial.engine}: {trial.reason}" for trial in tried)
+        raise InputError(f"no engine ran within max_error {max_error}: {reasons}.")
+    best = min(good, key=lambda trial: min(trial.seconds))
+    report = Report.of(best.candidate(), [trial.candidate() for trial in tried], example, known)
+    if remember and known is None:
+        memory.keep(key, report)
+    assert best.run is not None
+    return Optimized(model, report, best.dtype, {form_key(best.engine, example): best.run})
+
+
+@dataclass
+class _Trial:
+    """One candidate on its way."""
+
+    engine: str
+    dtype: torch.dtype
+    run: Run | None = None
+    error: float | None = None
+    reason: str = ""
+    seconds: tuple[float, ...] = ()
+
+    def attempt(self, model: nn.Module, example: Tensor, expected: list[Tensor], max_error: float) -> Self:
+        """Build the candidate and compare what it gives; return itself, with `run` if it is good."""
+        self.reason = can_run(self.engine, model, example.device, self.dtype) or ""
+        if self.reason:
+            return self
+        run = ENGINES[self.engine].build(model, example, self.dtype)
+        self.error = relative_error(output_list(run(example)), expected)
+        limit = min(max_error, FLOAT32_ERROR) if self.dtype == torch.float32 else max_error
+        if self.error <= limit:
+            self.run = run
+        else:
+            self.reason = f"error {self.error:.1e} is above {limit:.1e}"
+        return self
+
+    def candidate(self) -> Candidate:
+        """What the report says of it."""
+        return Candidate(
+            engine=self.engine,
+            dtype=str(self.dtype),
+            milliseconds=1e3 * min(self.seconds) if self.seconds else None,
+            error=self.error,
+            reason=self.reason,
+        )
+
+
+def form_key(engine: str, images_BCHW: Tensor) -> tuple[int, ...]:
+    """What a form is made for: the size, and the batch where the engine needs it."""
+    shape = tuple(images_BCHW.shape)
+    return shape[2:] if ENGINES[engine].any_batch else shape
+
+
+def check_images(model: nn.Module, images_BCHW: Tensor) -> None:
+    """Raise InputError unless these are pictures (B, in_chans, H, W) on the model's device."""
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    if images_BCHW.dim() != 4 or images_BCHW.shape[1] != first.in_channels:
+        shape = tuple(images_BCHW.shape)
+        raise InputError(f"expected pictures (B, {first.in_channels}, H, W); got shape {shape}.")
+    device = first.weight.device
+    if images_BCHW.device != device or not images_BCHW.is_floating_point():
+        raise InputError(
+            f"expected floating point pictures on {device}, where the model is; got {images_BCHW.dtype} on "
+            f"{images_BCHW.device}."
+        )
+
+
+def _wanted(
+    model: nn.Module, example: Tensor, engines: Sequence[str] | None, dtype: torch.dtype | None
+) -> list[tuple[str, torch.dtype]]:
+    """Engine and dtype of every candidate; those asked for by name must be able to run."""
+    device = example.device
+    allowed = [torch.float32, torch.bfloat16] + ([torch.float16] if device.type != "cpu" else [])
+    if dtype is not None and dtype not in allowed:
+        names = ", ".join(str(item) for item in allowed)
+        raise InputError(f"dtype on {device.type} must be one of {names}, or None; got {dtype}.")
+    if dtype is not None:
+        dtypes = [dtype]
+    else:
+        dtypes = allowed if device.type != "cpu" or has_bfloat16() else [torch.float32]
+    quick = [name for name, engine in ENGINES.items() if engine.quick and device.type in engine.devices]
+    names = quick if engines is None else list(engines)
+    found = []
+    for name in names:
+        reasons = [can_run(name, model, device, item) for item in dtypes]
+        if engines is not None and None not in reasons:
+            raise InputError(f"engine {name!r} cannot run here: {reasons[0]}.")
+        for item, reason in zip(dtypes, reasons, strict=True):
+            # What cannot run stays in the list, once, so that the report names it.
+            if reason is None or (None not in reasons and item == dtypes[0]):
+                found.append((name, item))
+    return found
+
+
+def _time(trials: list[_Trial], example: Tensor) -> None:
+    """Time the candidates in turns, so that whatever else the machine does meets all of them alike."""
+    for round_ in range(ROUNDS + 1):
+        for trial in trials:
+            assert trial.run is not None
+            start = time.perf_counter()
+            trial.run(example)
+            if example.is_cuda:
+                torch.cuda.synchronize(example.device)
+            if round_:
+                trial.seconds = (*trial.seconds, time.perf_counter() - start)
+
+
+def _around(model: nn.Module, backbone: Optimized) -> nn.Module:
+    """The same task model with another backbone; everything else is shared with the model."""
+    fast = copy.copy(model)
+    vars(fast)["_modules"] = {**model._modules, "backbone": backbone}
+    return fast

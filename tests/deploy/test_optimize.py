@@ -1,0 +1,191 @@
+"""`swinkit.optimize`: right answers, an honest report, and a choice that is remembered."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import swinkit
+from swinkit.backbones import SwinConfig, TimmConfig, build_backbone, build_trunk
+from swinkit.deploy import ENGINES, Optimized, optimize
+from swinkit.deploy import optimized as module
+from swinkit.deploy.engines import can_run
+from swinkit.deploy.packages import missing
+
+FLOAT32 = torch.float32
+CPU = torch.device("cpu")
+QUICK = ["plain", "eager"]
+
+
+def here(name: str, model: nn.Module) -> str:
+    reason = can_run(name, model, CPU, FLOAT32)
+    if reason is not None:
+        pytest.skip(reason)
+    return name
+
+
+@pytest.mark.parametrize("name", ["plain", "eager", "onnxruntime", "openvino"])
+def test_every_engine_computes_the_same(name, classifier, images):
+    fast = optimize(classifier, images, engines=[here(name, classifier)])
+    assert fast.engine == name
+    with torch.no_grad():
+        for batch in (images, torch.randn(3, 3, 32, 32), torch.randn(1, 3, 27, 40), images[..., ::2]):
+            torch.testing.assert_close(fast(batch), classifier(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["eager", "onnxruntime", "openvino"])
+def test_pyramids(name, backbone, images):
+    fast = optimize(backbone, images, engines=[here(name, backbone)])
+    assert fast.channels == backbone.channels
+    assert fast.strides == backbone.strides
+    with torch.no_grad():
+        expected = backbone(images)
+    for a, b in zip(expected, fast(images), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+
+
+def test_inductor():
+    config = SwinConfig(
+        img_size=(16, 16), embed_dim=8, depths=(1,), num_heads=(1,), window_size=2, out_indices=(0,)
+    )
+    model = build_backbone(config).eval()
+    images = torch.randn(1, 3, 16, 16)
+    fast = optimize(model, images, engines=[here("inductor", model)])
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_the_report_says_what_was_tried_and_why_not(classifier, images, monkeypatch):
+    monkeypatch.setattr("swinkit.deploy.engines.missing", lambda name: f"{name} is not installed: pip x")
+    monkeypatch.setitem(ENGINES, "inductor", replace(ENGINES["inductor"], quick=False))
+    report = optimize(classifier, images).report
+    assert {item.engine for item in report.candidates} == {"plain", "eager", "onnxruntime", "openvino"}
+    by_name = {item.engine: item for item in report.candidates}
+    assert by_name["onnxruntime"].reason == "onnxruntime is not installed: pip x"
+    assert by_name["onnxruntime"].milliseconds is None
+    assert by_name["plain"].error == 0
+    assert 0 < by_name["eager"].error < 1e-5
+    assert report.milliseconds == min(item.milliseconds for item in report.candidates if item.milliseconds)
+    assert "not installed: pip x" in str(report)
+    assert f"{report.engine} in float32 for 2x3x32x32" in str(report)
+
+
+def test_the_choice_is_remembered_for_this_model_and_shape(classifier, images, monkeypatch):
+    first = optimize(classifier, images, engines=QUICK)
+    assert not first.report.remembered
+    attempts = []
+    for name in QUICK:
+        own = ENGINES[name]
+        spy = lambda *args, own=own, name=name: attempts.append(name) or own.build(*args)  # noqa: E731
+        monkeypatch.setitem(ENGINES, name, replace(own, build=spy))
+    again = optimize(classifier, images, engines=QUICK)
+    assert again.report.remembered
+    assert again.engine == first.engine
+    assert attempts == ["plain", again.engine]  # the first one is the comparison
+    assert {item.engine for item in again.report.candidates} == set(QUICK)
+    assert not optimize(classifier, images, engines=QUICK, remember=False).report.remembered
+    assert not optimize(classifier, images[:1], engines=QUICK).report.remembered
+
+
+def test_a_broken_memory_costs_a_measurement_only(classifier, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("SWINKIT_CACHE", str(tmp_path))
+    optimize(classifier, images, engines=QUICK)
+    (kept,) = (tmp_path / "optimize").iterdir()
+    kept.write_text("{")
+    assert not optimize(classifier, images, engines=QUICK).report.remembered
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWINKIT_CACHE", str(tmp_path / "file"))
+    assert optimize(classifier, images, engines=QUICK).engine in QUICK
+
+
+def test_an_engine_that_computes_wrongly_is_not_chosen(classifier, images, monkeypatch):
+    wrong = replace(ENGINES["eager"], build=lambda *args: lambda x: torch.full((len(x), 5), float("nan")))
+    monkeypatch.setitem(ENGINES, "eager", wrong)
+    report = optimize(classifier, images, engines=QUICK, remember=False).report
+    assert report.engine == "plain"
+    assert "above" in next(item.reason for item in report.candidates if item.engine == "eager")
+    with pytest.raises(swinkit.InputError, match="no engine ran within max_error"):
+        optimize(classifier, images, engines=["eager"], remember=False)
+
+
+def test_bfloat16_on_request(classifier, images):
+    fast = optimize(classifier, images, engines=["eager"], dtype=torch.bfloat16, max_error=0.2)
+    assert fast(images).dtype == torch.float32
+    assert fast.report.dtype == "torch.bfloat16"
+    assert 1e-4 < fast.report.error < 0.2
+    assert next(classifier.parameters()).dtype == torch.float32
+    with pytest.raises(swinkit.InputError, match="above"):
+        optimize(classifier, images, engines=["eager"], dtype=torch.bfloat16, max_error=1e-6)
+
+
+def test_bfloat16_is_tried_where_the_chip_has_it(classifier, images, monkeypatch):
+    monkeypatch.setattr(module, "has_bfloat16", lambda: True)
+    report = optimize(classifier, images, engines=QUICK, max_error=0.5).report
+    assert len({(item.engine, item.dtype) for item in report.candidates}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engines": ["abacus"]}, "unknown engine 'abacus': choose from plain, eager"),
+        ({"engines": ["inductor-graphs"]}, "'inductor-graphs' cannot run here: it is for cuda, not for cpu"),
+        ({"dtype": torch.float16}, "dtype on cpu must be one of"),
+        ({"engines": ["onnxruntime"], "dtype": torch.bfloat16}, "does not compute in bfloat16"),
+        ({"example": torch.zeros(3, 32, 32)}, r"pictures \(B, in_chans, H, W\), at least one; got \(3, 32"),
+        ({"example": torch.zeros(0, 3, 32, 32)}, "at least one"),
+        ({"example": torch.zeros(1, 4, 32, 32)}, r"expected pictures \(B, 3, H, W\)"),
+        ({"example": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, "floating point"),
+    ],
+)
+def test_rejects(classifier, images, changes, message):
+    arguments = {"example": images, **changes}
+    with pytest.raises(swinkit.InputError, match=message):
+        optimize(classifier, **arguments)
+
+
+def test_an_optimised_model_only_infers(classifier, images):
+    fast = optimize(classifier.train(), images, engines=["eager"])
+    assert classifier.training
+    assert isinstance(fast, Optimized)
+    assert not list(fast.parameters())
+    assert fast.spec == classifier.spec
+    assert not fast.eval()(images).requires_grad
+    with pytest.raises(swinkit.InputError, match="only infers"):
+        fast.train()
+
+
+def test_few_sizes_are_kept(classifier, images):
+    fast = optimize(classifier, images, engines=["eager"])
+    for side in range(20, 32, 2):
+        fast(torch.randn(1, 3, side, side))
+    assert len(fast._forms) == module.MAX_SIZES
+
+
+def test_models_without_a_folded_form_say_so(images):
+    if missing("timm"):
+        pytest.skip("timm is not installed")
+    model = build_trunk(TimmConfig(name="resnet10t", out_indices=(1, 2))).eval()
+    report = optimize(model, images, engines=["plain"]).report
+    assert report.engine == "plain"
+    with pytest.raises(swinkit.InputError, match="a TimmBackbone is not a Swin"):
+        optimize(model, images, engines=["eager"])
+
+
+def test_the_backbone_inside_a_segmenter():
+    config = SwinConfig(
+        img_size=(32, 32), embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 2), window_size=4
+    )
+    model = swinkit.create_segmenter(config, num_classes=3).eval()
+    images = torch.randn(1, 3, 40, 36)
+    fast = optimize(model, images, engines=["eager"])
+    assert type(fast) is type(model)
+    assert isinstance(fast.backbone, Optimized)
+    assert fast.backbone.engine == "eager"
+    assert not isinstance(model.backbone, Optimized)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_the_public_name():
+    assert swinkit.optimize is optimize
