@@ -47,7 +47,7 @@ def main() -> None:
     for step in range(2):
         losses = detector(images, targets)
         optimizer.zero_grad()
-        sum(losses.values()).backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         print(step, {name: round(float(value.detach()), 3) for name, value in losses.items()})
     found = detector.eval()(images)
