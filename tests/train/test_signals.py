@@ -75,7 +75,9 @@ def worker(ready: Any) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sent a signal")
-def test_loading_processes_listen_to_their_parent_alone() -> None:
+def test_loading_processes_listen_to_their_parent_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # one thread, as a forked loading process has
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=worker, args=(ready,), daemon=True)

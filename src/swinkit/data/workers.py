@@ -10,7 +10,8 @@ def leave_signals_to_parent(worker: int) -> None:
 
     Ctrl-C, `timeout` and SLURM signal every process of a job, and training needs its loading processes to
     finish the step and save. Only a SIGTERM from the parent, by which Python ends its children, ends this
-    one; one whose parent is gone ends by itself.
+    one; one whose parent is gone ends by itself. Threads that are already there keep their own mask, so a
+    process that was not forked, and has some, still ends at anybody's SIGTERM.
 
     Args:
         worker: number of the process, unused: the signature is that of `worker_init_fn`.
