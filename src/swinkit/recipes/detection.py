@@ -67,9 +67,9 @@ def bccd() -> DetectConfig:
     """BCCD blood cells (205 pictures, boxes only), a small Swin Faster R-CNN from scratch, sized for 2 CPU
     cores.
 
-    Paper: not in the paper. Measured here: box AP50 88.6, box AP 52.9 on the 72 test pictures after 21 min 39 s
-    on one thread of an AMD EPYC CPU; see benchmarks/results/bccd.json. Hardware: 2 CPU cores. Cells are large,
-    so pictures are seen at half their size.
+    Paper: not in the paper. Measured here: box AP50 88.6, box AP 52.9 on the 72 test pictures after 21 min
+    39 s on one thread of an AMD EPYC CPU; see benchmarks/results/bccd.json. Hardware: 2 CPU cores. Cells are
+    large, so pictures are seen at half their size.
     Command: swinkit train bccd --data ./bccd --out runs/bccd
     """
     return DetectConfig(
