@@ -1,12 +1,10 @@
 """Object detection and instance segmentation: the paper's COCO runs (section 4.2, A2.2), your own data, and
 two data sets small enough for a laptop."""
 
-from typing import Literal
-
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
 from swinkit.detection.config import SelectConfig
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, Head
 
 
 def detect() -> DetectConfig:
@@ -184,13 +182,7 @@ def cascade_mask_rcnn_resnet50_3x() -> DetectConfig:
 
 
 def coco(
-    head: Literal[
-        "mask_rcnn",
-        "cascade_mask_rcnn",
-        "htc",
-        "htc_plus",
-        "sparse_rcnn",
-    ],
+    head: Head,
     name: str,
     *,
     drop_path_rate: float | None,

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -35,18 +35,9 @@ def build_model(options: ModelOptions, classes: Sequence[str]) -> Classifier:
     Raises:
         InputError: no such variant, settings that do not fit it, or weights that do not.
     """
-    own = {
-        name: value
-        for name in ("patch_size", "embed_dim", "depths", "num_heads")
-        if (value := getattr(options, name)) is not None
-    }
-    source: Any = options.name
-    if own or options.name == "custom":
-        base = known_variant(options.name)
-        source = replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
     try:
         model = create_model(
-            source,
+            backbone_of(options),
             pretrained=options.pretrained,
             num_classes=len(classes),
             class_names=tuple(classes),
@@ -186,19 +177,40 @@ def build_trainer(
     )
 
 
-def known_variant(name: str) -> BackboneConfig:
-    """The variant of this name, or for custom a plain Swin Transformer, to put one's own numbers into.
+class _Numbers(Protocol):
+    """The options of every task that say which backbone."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def patch_size(self) -> int | None: ...
+    @property
+    def embed_dim(self) -> int | None: ...
+    @property
+    def depths(self) -> tuple[int, ...] | None: ...
+    @property
+    def num_heads(self) -> tuple[int, ...] | None: ...
+
+
+def backbone_of(options: _Numbers) -> str | BackboneConfig:
+    """The name of a backbone or, with numbers of the user's own, its configuration; it gives the last map.
 
     Raises:
-        InputError: no such variant.
+        InputError: own numbers for something that is no Swin variant.
     """
-    if name == "custom":
-        return SwinConfig()
-    if name in VARIANTS:
-        return VARIANTS[name]
-    near = difflib.get_close_matches(name, VARIANTS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"unknown model {name!r}: {hint}A model of your own numbers is --model custom.")
+    names = ("patch_size", "embed_dim", "depths", "num_heads")
+    own = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if not own and options.name != "custom":
+        return options.name
+    base = SwinConfig() if options.name == "custom" else VARIANTS.get(options.name)
+    if base is None:
+        near = difflib.get_close_matches(options.name, VARIANTS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(
+            f"unknown model {options.name!r}: {hint}Numbers of your own ({', '.join(own)}) fit a Swin "
+            "variant or --model custom."
+        )
+    return replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
 
 
 def _made_ready(model: Classifier, options: ModelOptions) -> Classifier:

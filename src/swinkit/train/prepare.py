@@ -1,7 +1,6 @@
 """What a job needs before it runs, one function a task."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from swinkit.models_segmentation import create_segmenter
 from swinkit.segmentation.config import IGNORE
 from swinkit.segmentation.losses import SegmentationLoss
 from swinkit.segmentation.segmenter import Segmenter, build_segmenter
-from swinkit.train.build import build_data, build_model, known_variant, open_data, pick_device, rebuild_model
+from swinkit.train.build import backbone_of, build_data, build_model, open_data, pick_device, rebuild_model
 from swinkit.train.config import JobConfig, TrainConfig
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig
@@ -123,16 +122,8 @@ def open_mask_data(config: SegmentConfig) -> tuple[MaskDataset, MaskDataset | No
 def build_segmenter_of(config: SegmentConfig, data: MaskDataset) -> Segmenter:
     """Build the model with the data's classes, colours and crop in its spec."""
     options = config.model
-    own = {
-        name: value
-        for name in ("patch_size", "embed_dim", "depths", "num_heads")
-        if (value := getattr(options, name)) is not None
-    }
-    source: Any = options.name
-    if own or options.name == "custom":
-        source = replace(known_variant(options.name), **own, out_indices=(0,))
     model = create_segmenter(
-        source,
+        backbone_of(options),
         num_classes=len(data.classes),
         class_names=data.classes,
         pretrained=options.pretrained,

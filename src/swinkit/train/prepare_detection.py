@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from swinkit.backbones import VARIANTS, SwinConfig
 from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset
@@ -20,6 +19,7 @@ from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.layers import initialise
 from swinkit.models_detection import HEADS, create_detector
+from swinkit.train.build import backbone_of
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.detection_module import DetectionModule
@@ -97,21 +97,8 @@ def build_detector_of(
 ) -> Detector:
     """Build the model with the data's classes in its spec."""
     options = config.model
-    own = {
-        name: value
-        for name in ("patch_size", "embed_dim", "depths", "num_heads")
-        if (value := getattr(options, name)) is not None
-    }
-    source: Any = options.name
-    if own or options.name == "custom":
-        base = SwinConfig() if options.name == "custom" else VARIANTS.get(options.name)
-        if base is None:
-            raise InputError(
-                f"numbers of your own ({', '.join(own)}) fit a Swin variant or custom; got {options.name!r}."
-            )
-        source = replace(base, **own, out_indices=(0,))
     model = create_detector(
-        source,
+        backbone_of(options),
         head=_head(options, semantic=semantic),
         masks=None if masks else False,
         num_classes=len(data.classes),
