@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -58,8 +59,56 @@ class ClassProbability:
     probability: float
 
 
+class DrawnResult(ABC):
+    """What is said about one picture and can be drawn on it; a notebook shows it drawn."""
+
+    @abstractmethod
+    def draw(self) -> Image.Image:
+        """The picture with what was found."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the annotated picture; the ending of `path` says the format.
+
+        Raises:
+            InputError: the ending is unknown, or the place cannot be written to.
+        """
+        write_picture(self.draw(), path)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.draw().save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+class PicturePredictor(ABC):
+    """Applies a model to pictures, whatever they are given as."""
+
+    def __call__(self, source: Source | Iterable[Source]) -> Any:
+        """Predict one picture or many.
+
+        Returns:
+            The task's result for one file or picture; a list of them for a folder, a pattern or a list.
+
+        Raises:
+            InputError: something does not exist, or the one picture cannot be read. Among many, damaged
+                pictures are named in the log and left out.
+        """
+        if is_single(source):
+            return next(self.stream(source, on_bad=raise_bad))
+        return list(self.stream(source))
+
+    @abstractmethod
+    def stream(self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None) -> Iterator[Any]:
+        """Yield results one by one in order; only a few pictures are in memory at a time.
+
+        Args:
+            sources: as for a call; an iterable is read as it goes.
+            on_bad: called with the error of each picture that cannot be read; None: it is logged.
+        """
+
+
 @dataclass(frozen=True)
-class ClassificationResult:
+class ClassificationResult(DrawnResult):
     """What a classifier says about one picture.
 
     Attributes:
@@ -103,26 +152,8 @@ class ClassificationResult:
         picture = self.picture if self.picture is not None else open_picture(self.path or "")
         return annotate(picture, [(item.name, item.probability) for item in self.top])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the annotated picture; the ending of `path` says the format.
 
-        Raises:
-            InputError: the ending is unknown, or the place cannot be written to.
-        """
-        drawn = self.draw()
-        Image.init()
-        if Path(path).suffix.lower() not in Image.EXTENSION:
-            raise InputError(f"cannot tell the picture format of {path}: end it in .png or .jpg.")
-        with atomic_path(path) as temporary:
-            drawn.save(temporary)
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.draw().save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-class Predictor:
+class Predictor(PicturePredictor):
     """Applies a model to pictures: reads, prepares, batches, and names the outputs.
 
     The model's own `spec` says how pictures are prepared and what its classes are called. Given a model of
@@ -164,20 +195,6 @@ class Predictor:
         self.preprocess = model.spec.preprocess
         self._transform = eval_transform(self.preprocess)
         self._names = model.spec.class_names
-
-    def __call__(self, source: Source | Iterable[Source]) -> Any:
-        """Predict one picture or many.
-
-        Returns:
-            A `ClassificationResult` for one file or picture, a list of them for anything else.
-
-        Raises:
-            InputError: something does not exist, or the one picture cannot be read. Among many, damaged
-                pictures are named in the log and left out.
-        """
-        if is_single(source):
-            return next(self.stream(source, on_bad=raise_bad))
-        return list(self.stream(source))
 
     def stream(
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
@@ -325,3 +342,16 @@ def raise_bad(error: InputError) -> None:
 
 def log_bad(error: InputError) -> None:
     _log.warning("left out: %s", error)
+
+
+def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture, whole or not at all; the ending of `path` says the format.
+
+    Raises:
+        InputError: the ending is unknown, or the place cannot be written to.
+    """
+    Image.init()
+    if Path(path).suffix.lower() not in Image.EXTENSION:
+        raise InputError(f"cannot tell the picture format of {path}: end it in .png or .jpg.")
+    with atomic_path(path) as temporary:
+        picture.save(temporary)

@@ -1,6 +1,5 @@
 """From pictures of any size to masks, overlays and polygons."""
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,14 +12,22 @@ from PIL import Image
 from torch import nn
 
 from swinkit.errors import InputError
-from swinkit.files import atomic_path
-from swinkit.predictor import OnBad, Source, flatten_sources, is_single, log_bad, raise_bad, read_source
+from swinkit.predictor import (
+    DrawnResult,
+    OnBad,
+    PicturePredictor,
+    Source,
+    flatten_sources,
+    log_bad,
+    read_source,
+    write_picture,
+)
 from swinkit.segmentation.config import InferenceConfig
 from swinkit.segmentation.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
-class SegmentationResult:
+class SegmentationResult(DrawnResult):
     """What a segmenter says about one picture.
 
     Attributes:
@@ -85,14 +92,6 @@ class SegmentationResult:
         picture = self.picture if self.picture is not None else read_source(self.path or "")[1]
         return overlay(picture, self.mask, self.names, self.palette)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the overlay; the ending of `path` says the format.
-
-        Raises:
-            InputError: the ending is unknown, or the place cannot be written to.
-        """
-        _write(self.draw(), path)
-
     def save_mask(self, path: str | os.PathLike[str]) -> None:
         """Write the mask as a palette PNG whose values are the classes.
 
@@ -103,15 +102,10 @@ class SegmentationResult:
 
         if Path(path).suffix.lower() != ".png":
             raise InputError(f"a mask must be written without loss: end {path} in .png.")
-        _write(mask_picture(self.mask, self.palette), path)
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.draw().save(buffer, "PNG")
-        return buffer.getvalue()
+        write_picture(mask_picture(self.mask, self.palette), path)
 
 
-class MaskPredictor:
+class MaskPredictor(PicturePredictor):
     """Applies a segmenter to pictures, one at a time, in bounded memory."""
 
     def __init__(
@@ -145,19 +139,6 @@ class MaskPredictor:
         self.names = model.spec.class_names or tuple(f"class {index}" for index in range(count))
         self.palette = model.config.palette
 
-    def __call__(self, source: Source | Iterable[Source]) -> Any:
-        """Predict one picture or many.
-
-        Returns:
-            A `SegmentationResult` for one file or picture; a list of them for a folder, a pattern or a list.
-
-        Raises:
-            InputError: something does not exist, or the one picture cannot be read.
-        """
-        if is_single(source):
-            return next(self.stream(source, on_bad=raise_bad))
-        return list(self.stream(source))
-
     def stream(
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
     ) -> Iterator[SegmentationResult]:
@@ -180,11 +161,3 @@ class MaskPredictor:
                 continue
             mask = mask_of_picture(self.model, picture, on_tile=self.on_tile).numpy()
             yield SegmentationResult(path, mask, self.names, palette, None if path is not None else picture)
-
-
-def _write(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    Image.init()
-    if Path(path).suffix.lower() not in Image.EXTENSION:
-        raise InputError(f"cannot tell the picture format of {path}: end it in .png or .jpg.")
-    with atomic_path(path) as temporary:
-        picture.save(temporary)

@@ -1,6 +1,5 @@
 """From pictures of any size to the objects in them: boxes, names, scores and masks."""
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +20,19 @@ from swinkit.detection.views import View
 from swinkit.errors import InputError
 from swinkit.evaluate.detection import mask_codes
 from swinkit.evaluate.picture_detector import PictureDetector
-from swinkit.files import atomic_path
-from swinkit.predictor import OnBad, Source, flatten_sources, is_single, log_bad, raise_bad, read_source
+from swinkit.predictor import (
+    DrawnResult,
+    OnBad,
+    PicturePredictor,
+    Source,
+    flatten_sources,
+    log_bad,
+    read_source,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionResult:
+class DetectionResult(DrawnResult):
     """What a detector finds in one picture, best first.
 
     Attributes:
@@ -101,26 +107,8 @@ class DetectionResult:
         ]
         return draw_objects(picture, self.boxes, self.labels.tolist(), texts, self.codes)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the annotated picture; the ending of `path` says the format.
 
-        Raises:
-            InputError: the ending is unknown, or the place cannot be written to.
-        """
-        drawn = self.draw()
-        Image.init()
-        if Path(path).suffix.lower() not in Image.EXTENSION:
-            raise InputError(f"cannot tell the picture format of {path}: end it in .png or .jpg.")
-        with atomic_path(path) as temporary:
-            drawn.save(temporary)
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.draw().save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-class ObjectPredictor:
+class ObjectPredictor(PicturePredictor):
     """Applies a detector to pictures: reads and prepares ahead, and detects."""
 
     def __init__(
@@ -150,20 +138,6 @@ class ObjectPredictor:
         self.detector = PictureDetector(model.to(self.device), select=select, view=view)
         count = model.config.num_classes
         self.names = model.spec.class_names or tuple(f"class {index}" for index in range(count))
-
-    def __call__(self, source: Source | Iterable[Source]) -> Any:
-        """Predict one picture or many.
-
-        Returns:
-            A `DetectionResult` for one file or picture; a list of them for a folder, a pattern or a list.
-
-        Raises:
-            InputError: something does not exist, or the one picture cannot be read. Among many, damaged
-                pictures are named in the log and left out.
-        """
-        if is_single(source):
-            return next(self.stream(source, on_bad=raise_bad))
-        return list(self.stream(source))
 
     def stream(
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
