@@ -16,11 +16,12 @@ import triton
 import triton.language as tl
 
 from swinkit.ops.window_attention.triton_common import (
+    SIZES,
     bias_of,
     cut_through,
-    fill,
     first_token,
     kept,
+    load_keys_values,
     load_rows,
     multiply,
     pad_token,
@@ -29,19 +30,6 @@ from swinkit.ops.window_attention.triton_common import (
     side_of,
     store_rows,
 )
-
-SIZES = [
-    "H",
-    "W",
-    "heads",
-    "windows_down",
-    "windows_across",
-    "windows",
-    "shift_down",
-    "shift_across",
-    "chunks",
-]
-"""Plain numbers: compiling once more for those that happen to divide by 16 is not worth it."""
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -104,10 +92,7 @@ def forward_blocks(
             token_k, inside_k = place(
                 window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
             )
-            k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-            v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-            k = fill(k, inside_k, pad_k, PADDED)
-            v = fill(v, inside_k, pad_v, PADDED)
+            k, v = load_keys_values(row, token_k, inside_k, heads, pad_k, pad_v, D, BLOCK_D, PADDED)
             bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
             scores = scores_of(q, k, bias, side, side_k, scale, APPEARANCE, PRECISION)
             better = tl.maximum(best, tl.max(scores, 1))
@@ -231,10 +216,7 @@ def backward_queries(
                 token_k, inside_k = place(
                     window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
                 )
-                k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-                v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-                k = fill(k, inside_k, pad_k, PADDED)
-                v = fill(v, inside_k, pad_v, PADDED)
+                k, v = load_keys_values(row, token_k, inside_k, heads, pad_k, pad_v, D, BLOCK_D, PADDED)
                 bias = bias_of(table, query[:, None], key[None, :], 1, M, MC, HAS_BIAS)
                 _, grad_scores = gradient_of_scores(
                     q, k, v, grad, log_q, delta_q, bias, side, side_k, seed, window * heads + head,
@@ -311,10 +293,7 @@ def backward_keys(
         token_k, inside_k = place(
             window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
-        k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-        k = fill(k, inside_k, pad_k, PADDED)
-        v = fill(v, inside_k, pad_v, PADDED)
+        k, v = load_keys_values(row, token_k, inside_k, heads, pad_k, pad_v, D, BLOCK_D, PADDED)
         grad_k = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
         grad_v = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
         for first in tl.range(0, M * MC, BLOCK_Q, num_stages=STAGES):
@@ -412,10 +391,7 @@ def backward_bias(
             window, key, H, W, windows_down, windows_across, shift_down, shift_across, M, MC
         )
         q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
-        k = load_rows(row + heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
-        k = fill(k, inside_k, pad_k, PADDED)
-        v = fill(v, inside_k, pad_v, PADDED)
+        k, v = load_keys_values(row, token_k, inside_k, heads, pad_k, pad_v, D, BLOCK_D, PADDED)
         grad = load_rows(grad_out + first_row * (heads * D) + head * D, token, inside, heads * D, D, BLOCK_D)
         log_q = tl.load(log_sum + share + query, mask=query < M * MC, other=float("inf"))
         delta_q = tl.load(delta + share + query, mask=query < M * MC, other=0.0)

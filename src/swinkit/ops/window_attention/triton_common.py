@@ -20,6 +20,19 @@ MASKED = tl.constexpr(-144.26950408889634)
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 """Whether kernels of this process run in Triton's interpreter."""
 
+SIZES = [
+    "H",
+    "W",
+    "heads",
+    "windows_down",
+    "windows_across",
+    "windows",
+    "shift_down",
+    "shift_across",
+    "chunks",
+]
+"""Plain numbers: compiling once more for those that happen to divide by 16 is not worth it."""
+
 
 @triton.jit
 def multiply(a, b, PRECISION: tl.constexpr):
@@ -109,6 +122,16 @@ def fill(x, inside, token, PADDED: tl.constexpr):
     if PADDED:
         x = tl.where(inside[:, None], x, token[None, :])
     return x
+
+
+@triton.jit
+def load_keys_values(
+    row, token, inside, heads, pad_k, pad_v, D: tl.constexpr, BLOCK_D: tl.constexpr, PADDED: tl.constexpr
+):
+    """k and v of tokens of one head, whose q begins at `row`; the padding's token outside of the map."""
+    k = load_rows(row + heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
+    v = load_rows(row + 2 * heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
+    return fill(k, inside, pad_k, PADDED), fill(v, inside, pad_v, PADDED)
 
 
 @triton.jit

@@ -106,11 +106,8 @@ def forward_op(
             qkv=qkv,
             out=out_BHWC,
             log_sum=log_sum,
-            BLOCK_Q=blocks.queries,
-            BLOCK_K=blocks.keys,
             SPLITS=blocks.splits,
-            STAGES=blocks.stages,
-            num_warps=blocks.warps,
+            **configs.cut(blocks),
             **given,
         )
     return out_BHWC, log_sum

@@ -16,11 +16,13 @@ import triton
 import triton.language as tl
 
 from swinkit.ops.window_attention.triton_common import (
+    SIZES,
     bias_of,
     cut_through,
     fill,
     first_token,
     kept,
+    load_keys_values,
     load_rows,
     multiply,
     pad_token,
@@ -29,19 +31,6 @@ from swinkit.ops.window_attention.triton_common import (
     side_of,
     store_rows,
 )
-
-SIZES = [
-    "H",
-    "W",
-    "heads",
-    "windows_down",
-    "windows_across",
-    "windows",
-    "shift_down",
-    "shift_across",
-    "chunks",
-]
-"""Plain numbers: compiling once more for those that happen to divide by 16 is not worth it."""
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -88,10 +77,7 @@ def forward_window(
         first_row = first_token(window, H, W, windows_down, windows_across)
         row = qkv + first_row * (3 * heads * D) + head * D
         q = load_rows(row, token, inside, 3 * heads * D, D, BLOCK_D)
-        k = load_rows(row + heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
-        v = load_rows(row + 2 * heads * D, token, inside, 3 * heads * D, D, BLOCK_D)
-        k = fill(k, inside, pad_k, PADDED)
-        v = fill(v, inside, pad_v, PADDED)
+        k, v = load_keys_values(row, token, inside, heads, pad_k, pad_v, D, BLOCK_D, PADDED)
         scores = scores_of(q, k, bias, side & cut, side & cut, scale, APPEARANCE, PRECISION)
         weights = tl.exp2(scores - tl.max(scores, 1)[:, None])
         total = tl.sum(weights, 1)
