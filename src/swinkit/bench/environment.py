@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from swinkit.files import atomic_path
+from swinkit.machine import cpu_facts
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout that this package is in, if it is in one."""
@@ -51,12 +52,8 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "meta":
         return "none (shapes only)"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads"
+    name = next(iter(cpu_facts("model name")), platform.processor() or platform.machine())
+    return f"{name}, {os.cpu_count()} threads"
 
 
 def installed_version(name: str) -> str | None:

@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.packages import missing
 from swinkit.errors import InputError
+from swinkit.machine import cpuinfo
 
 Outputs = Tensor | list[Tensor]
 Run = Callable[[Tensor], Outputs]
@@ -61,11 +61,7 @@ def can_run(engine: str, model: nn.Module, device: torch.device, dtype: torch.dt
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; elsewhere it is emulated and slow."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    return bool(set(cpuinfo().split()) & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _always(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from swinkit.deploy.report import Candidate, Report
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
+from swinkit.machine import cpu_facts
 from swinkit.spec import to_dict
 from swinkit.weights.download import cache_folder
 
@@ -65,11 +66,7 @@ def device_name(device: torch.device) -> str:
     """Name of the chip."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = {line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "flags"))}
+    names = {*cpu_facts("model name"), *cpu_facts("flags")}
     return f"{platform.processor() or platform.machine()} {sorted(names)} x{os.cpu_count()}"
 
 

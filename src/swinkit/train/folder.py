@@ -15,6 +15,7 @@ import torch
 
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
+from swinkit.machine import cpu_facts
 from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train.config import JobConfig
 from swinkit.train.jobs import job_from_json
@@ -102,14 +103,7 @@ def environment() -> dict[str, Any]:
 
 def cpu_name() -> str:
     """Return the processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
+    return next(iter(cpu_facts("model name")), platform.processor())
 
 
 def git_commit() -> str | None:
