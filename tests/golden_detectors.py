@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from golden_cases import ROOT
+from golden_cases import ROOT, meta_state
 from swinkit.backbones import SwinConfig
+from swinkit.build import build_model
 from swinkit.detection.structures import Targets
 from swinkit.ops.boxes import pairwise_iou
+from swinkit.spec import ModelSpec
+from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 
 TOLERANCE = 1e-4
 """Of the tensor's largest value."""
@@ -94,3 +97,65 @@ def same_boxes(
     assert worst <= pixels, f"a box is {float(worst):.2e} pixels away"
     assert len(order.unique()) == len(order) or bool((pairwise_iou(boxes, boxes) > 0.999).sum() > len(order))
     return order
+
+
+def same_gradient_norm(model: nn.Module, io: Io) -> None:
+    """Compare the norm of all gradients, which the losses have left."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    close(nn.utils.get_total_norm(gradients).view(1), io["grad_norm"], "gradient norm")
+
+
+def same_dense_maps(model: Any, io: Io) -> None:
+    """Compare the pyramid's levels and everything that a dense head says of them."""
+    levels = model.features(io["image"])
+    outputs = model.dense(levels)
+    assert len(levels) == 5
+    for number, level in enumerate(levels):
+        close(level, io[f"neck.{number}"], f"neck {number}")
+        for kind, maps in enumerate(outputs):
+            close(maps[number], io[f"head.{kind}.{number}"], f"output {kind} of level {number}")
+
+
+def same_dense_detections(model: Any, io: Io, sizes: list[tuple[int, int]]) -> None:
+    """Compare every picture's detections: scores in order, each box to PIXELS, none taken twice."""
+    for picture, found in enumerate(model(io["image"], sizes)):
+        wanted = {name: io[f"det.{picture}.{name}"] for name in ("boxes", "scores", "labels")}
+        assert len(found) == len(wanted["scores"])
+        torch.testing.assert_close(found.scores, wanted["scores"], atol=1e-5, rtol=0)
+        near = (found.scores[None] - wanted["scores"][:, None]).abs() <= 1e-5
+        near &= found.labels[None] == wanted["labels"][:, None]
+        distance = (found.boxes[None] - wanted["boxes"][:, None]).abs().amax(dim=-1)
+        nearest = torch.where(near, distance, torch.inf).min(dim=1)
+        assert float(nearest.values.max()) <= PIXELS
+        assert len(nearest.indices.unique()) == len(found)
+
+
+def fits_key_by_key(keys: Path, *, name: str, fmt: str) -> tuple[nn.Module, ModelSpec, dict[str, Tensor]]:
+    """Check a full-size key file: recognised, every key used, every parameter filled, and written back alike.
+
+    Returns:
+        The model without memory for its weights, its specification, the file's tensors.
+    """
+    state, parameters = meta_state(keys)
+    spec = infer_spec(state)
+    assert spec.name == name
+    with torch.device("meta"):
+        model = build_model(spec)
+    report = load_weights(model, state, spec=spec)
+    assert (report.format, report.resized, report.fresh, report.unused) == (fmt, [], [], [])
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    back = from_swinkit(model.state_dict(), fmt, spec)
+    learnt = {key for key in state if not key.endswith("relative_position_index")}
+    assert back.keys() == learnt
+    assert all(back[key].shape == state[key].shape for key in learnt)
+    return model, spec, state
+
+
+def goes_both_ways(model: nn.Module, spec: ModelSpec, state: dict[str, Tensor], fmt: str) -> None:
+    """Check that a dense detector is written in a format with the heads' published names, and read again."""
+    theirs = from_swinkit(model.state_dict(), fmt, spec)
+    assert detect_format(theirs) == fmt
+    heads = {key for key in state if key.startswith(("neck.", "bbox_head."))}
+    assert {key for key in theirs if not key.startswith("backbone.")} == heads
+    again = load_weights(model, theirs, spec=spec)
+    assert (again.resized, again.fresh, again.unused) == ([], [], [])

@@ -10,7 +10,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from golden_cases import ROOT, meta_state
+from golden_cases import ROOT
+from golden_detectors import (
+    close,
+    fits_key_by_key,
+    goes_both_ways,
+    same_dense_detections,
+    same_dense_maps,
+    same_gradient_norm,
+)
 from swinkit.backbones import SwinConfig
 from swinkit.build import build_model
 from swinkit.detection.atss import AtssDetector
@@ -18,10 +26,8 @@ from swinkit.detection.config import DetectorConfig, FpnConfig, SelectConfig
 from swinkit.detection.config_dense import AtssConfig
 from swinkit.detection.structures import Targets
 from swinkit.spec import ModelSpec
-from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
+from swinkit.weights import infer_spec, load_weights
 
-TOLERANCE = 1e-4
-PIXELS = 1e-3
 GOLDEN = Path(os.environ.get("SWINKIT_GOLDEN") or ROOT.parent.parent / "shared" / "golden")
 needs_golden = pytest.mark.skipif(
     not (GOLDEN / "atss").is_dir(), reason="no ATSS case here: set SWINKIT_GOLDEN to its folder"
@@ -81,39 +87,18 @@ def case() -> tuple[AtssDetector, dict[str, Tensor], list[tuple[int, int]]]:
     return model.eval(), io, [(height, width)] * len(io["image"])
 
 
-def close(got: Tensor, wanted: Tensor, what: str) -> None:
-    assert got.shape == wanted.shape, f"{what}: {tuple(got.shape)}, expected {tuple(wanted.shape)}"
-    error = float((got.detach() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
-    assert error <= TOLERANCE, f"{what}: relative error {error:.2e}"
-
-
 @needs_golden
 @torch.inference_mode()
 def test_maps_are_the_published_ones(case) -> None:
     model, io, _ = case
-    levels = model.features(io["image"])
-    outputs = model.dense(levels)
-    assert len(levels) == 5
-    for number, level in enumerate(levels):
-        close(level, io[f"neck.{number}"], f"neck {number}")
-        for kind, maps in enumerate(outputs):
-            close(maps[number], io[f"head.{kind}.{number}"], f"output {kind} of level {number}")
+    same_dense_maps(model, io)
 
 
 @needs_golden
 @torch.inference_mode()
 def test_detections_are_the_published_ones(case) -> None:
     model, io, sizes = case
-    for picture, found in enumerate(model(io["image"], sizes)):
-        wanted = {name: io[f"det.{picture}.{name}"] for name in ("boxes", "scores", "labels")}
-        assert len(found) == len(wanted["scores"])
-        torch.testing.assert_close(found.scores, wanted["scores"], atol=1e-5, rtol=0)
-        near = (found.scores[None] - wanted["scores"][:, None]).abs() <= 1e-5
-        near &= found.labels[None] == wanted["labels"][:, None]
-        distance = (found.boxes[None] - wanted["boxes"][:, None]).abs().amax(dim=-1)
-        nearest = torch.where(near, distance, torch.inf).min(dim=1)
-        assert float(nearest.values.max()) <= PIXELS
-        assert len(nearest.indices.unique()) == len(found)
+    same_dense_detections(model, io, sizes)
 
 
 @needs_golden
@@ -126,8 +111,7 @@ def test_losses_and_gradients_are_the_published_ones(case) -> None:
         wanted = torch.cat([io[f"loss.loss_{theirs}.{level}"] for level in range(5)])
         close(losses[ours], wanted, ours)
     torch.stack([value.sum() for value in losses.values()]).sum().backward()
-    norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
-    close(norm[None], io["grad_norm"], "gradient norm")
+    same_gradient_norm(model, io)
 
 
 @needs_golden
@@ -142,23 +126,8 @@ def test_the_case_is_recognised_by_its_keys_alone(case) -> None:
 
 
 def test_the_full_size_checkpoint_fits_key_by_key(golden_dir: Path) -> None:
-    state, parameters = meta_state(golden_dir / "keys" / "atss_swin_tiny.json")
-    spec = infer_spec(state)
-    assert spec.name == "atss_swin_tiny_patch4_window7_224"
+    keys = golden_dir / "keys" / "atss_swin_tiny.json"
+    model, spec, state = fits_key_by_key(keys, name="atss_swin_tiny_patch4_window7_224", fmt="official_atss")
     assert len(spec.class_names) == 80
-    with torch.device("meta"):
-        model = build_model(spec)
-    report = load_weights(model, state, spec=spec)
-    assert (report.format, report.resized, report.fresh, report.unused) == ("official_atss", [], [], [])
-    assert sum(p.numel() for p in model.parameters()) == parameters
     for fmt in ("official_atss", "mmdet3_atss"):
-        theirs = from_swinkit(model.state_dict(), fmt, spec)
-        assert detect_format(theirs) == fmt
-        heads = {key for key in state if key.startswith(("neck.", "bbox_head."))}
-        assert {key for key in theirs if not key.startswith("backbone.")} == heads
-        again = load_weights(model, theirs, spec=spec)
-        assert (again.resized, again.fresh, again.unused) == ([], [], [])
-    back = from_swinkit(model.state_dict(), report.format, spec)
-    learnt = {key for key in state if not key.endswith("relative_position_index")}
-    assert back.keys() == learnt
-    assert all(back[key].shape == state[key].shape for key in learnt)
+        goes_both_ways(model, spec, state, fmt)

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
 
 from golden_cases import meta_state
 from golden_detectors import (
@@ -18,6 +17,7 @@ from golden_detectors import (
     config_of,
     detector_cases,
     same_boxes,
+    same_gradient_norm,
     sizes_of,
     targets_of,
     trunk_of,
@@ -216,8 +216,7 @@ def test_losses_and_gradients_are_the_published_ones(case: tuple[Path, TwoStageD
                 close(losses[f"stage{number}_{ours}"].view(1), wanted.pop(f"{prefix}{theirs}"), theirs)
     assert not wanted, f"losses not compared: {sorted(wanted)}"
     torch.stack([value.sum() for value in losses.values()]).sum().backward()
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    close(nn.utils.get_total_norm(gradients).view(1), io["grad_norm"], "gradient norm")
+    same_gradient_norm(model, io)
 
 
 def test_a_case_is_recognised_by_its_keys_alone(case: tuple[Path, TwoStageDetector, Io]) -> None:

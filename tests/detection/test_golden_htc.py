@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
-from golden_cases import meta_state
 from golden_detectors import (
     Io,
     close,
     config_of,
     detector_cases,
+    fits_key_by_key,
     same_boxes,
+    same_gradient_norm,
     sizes_of,
     targets_of,
     trunk_of,
@@ -188,8 +188,7 @@ def test_losses_and_gradients_are_the_published_ones(case: Case) -> None:
             close(value.view(1), wanted.pop(f"s{number}.{theirs}"), f"{theirs} of stage {number}")
     assert not wanted
     assert not losses
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    close(nn.utils.get_total_norm(gradients).view(1), io["grad_norm"], "gradient norm")
+    same_gradient_norm(model, io)
 
 
 def test_a_case_is_recognised_by_its_keys_alone(case: Case) -> None:
@@ -206,18 +205,8 @@ def test_a_case_is_recognised_by_its_keys_alone(case: Case) -> None:
 
 
 def test_a_full_size_checkpoint_fits_key_by_key(golden_dir: Path) -> None:
-    state, parameters = meta_state(golden_dir / "keys" / "htc_swin_tiny.json")
-    spec = infer_spec(state)
-    assert spec.name == "htc_swin_tiny_patch4_window7_224"
-    with torch.device("meta"):
-        model = build_model(spec)
-    report = load_weights(model, state, spec=spec)
-    assert (report.resized, report.fresh, report.unused) == ([], [], [])
-    assert sum(p.numel() for p in model.parameters()) == parameters
-    back = from_swinkit(model.state_dict(), report.format, spec)
-    learnt = {key for key in state if not key.endswith("relative_position_index")}
-    assert back.keys() == learnt
-    assert all(back[key].shape == state[key].shape for key in learnt)
+    keys = golden_dir / "keys" / "htc_swin_tiny.json"
+    fits_key_by_key(keys, name="htc_swin_tiny_patch4_window7_224", fmt="official_htc")
 
 
 def test_mmdetection_3_names_the_same_model(case: Case) -> None:
