@@ -207,8 +207,8 @@ def backbone_of(options: _Numbers) -> str | BackboneConfig:
         near = difflib.get_close_matches(options.name, VARIANTS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"unknown model {options.name!r}: {hint}Numbers of your own ({', '.join(own)}) fit a Swin "
-            "variant or --model custom."
+            f"unknown model {options.name!r}: {hint}Numbers of your own ({', '.join(own)}) "
+            "fit a Swin variant or custom."
         )
     return replace(base, **own, out_indices=(len(options.depths or base.depths) - 1,))
 
