@@ -14,8 +14,9 @@ from swinkit.detection.extractor import RegionExtractor, to_regions
 from swinkit.detection.global_attention import GlobalAttention
 from swinkit.detection.htc_config import HtcConfig
 from swinkit.detection.semantic_head import SemanticHead, stack_stuff
-from swinkit.detection.structures import Sizes, Targets
-from swinkit.detection.two_stage import TwoStageDetector, refined
+from swinkit.detection.stage import RegionStage, Samples
+from swinkit.detection.structures import Targets
+from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.errors import InputError
 from swinkit.spec import ModelSpec
 
@@ -72,41 +73,31 @@ class HybridTaskCascade(TwoStageDetector):
             found.append(stage.mask.decode(hidden)[index, labels_N].sigmoid())
         return list(torch.stack(found).mean(dim=0).split([len(item) for item in labels]))
 
-    def losses(self, images_BCHW: Tensor, sizes: Sizes, targets: list[Targets]) -> dict[str, Tensor]:
-        """Return the training losses: those of a cascade and, with a semantic branch, "semantic".
-
-        Args:
-            images_BCHW: pictures, normalised, padded with zeros at the bottom and right.
-            sizes: true (height, width) of each.
-            targets: the objects of each, with masks and stuff if the detector has these branches.
-        """
-        self.check_targets(targets)
+    def training_levels(
+        self, images_BCHW: Tensor, targets: list[Targets]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return what all heads read and, with a semantic branch, the loss "semantic"."""
         levels = self._pyramid(images_BCHW)
-        outputs = self.rpn(levels)
-        losses = self.rpn.losses(outputs, sizes, targets)
-        if self.semantic is not None:
-            stuff = stack_stuff(
-                [_stuff_of(target) for target in targets], (images_BCHW.shape[2], images_BCHW.shape[3])
-            )
-            logits, embedding = self.semantic(levels)
-            losses["semantic"] = self.semantic.loss(logits, stuff)
-            levels = [*levels, embedding]
-        boxes = self.training_proposals(outputs, sizes)
-        for number, stage in enumerate(self.stages):
-            samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
-            regions = to_regions([item.boxes for item in samples])
-            logits, deltas = stage.box(self.box_regions(levels, regions))
-            found = stage.box_losses(logits, deltas, samples, targets)
-            boxes = refined(stage, samples, logits.detach(), deltas.detach(), sizes)
-            if stage.mask is not None:
-                if self.htc_config.interleaved:
-                    samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
-                regions = to_regions([item.boxes[: len(item.objects)] for item in samples])
-                hidden = self._hidden(number, self.mask_regions(levels, regions))[-1]
-                said = stage.mask.decode(hidden)
-                found["masks"] = stage.mask_loss(said, samples, targets)
-            losses |= {f"stage{number}_{name}": value for name, value in found.items()}
-        return losses
+        if self.semantic is None:
+            return levels, {}
+        size = (images_BCHW.shape[2], images_BCHW.shape[3])
+        logits, embedding = self.semantic(levels)
+        loss = self.semantic.loss(logits, stack_stuff([_stuff_of(target) for target in targets], size))
+        return [*levels, embedding], {"semantic": loss}
+
+    def mask_samples(
+        self, stage: RegionStage, samples: list[Samples], boxes: list[Tensor], targets: list[Targets]
+    ) -> list[Samples]:
+        """Return new samples of the moved boxes, if the branches are interleaved."""
+        if not self.htc_config.interleaved:
+            return samples
+        return [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
+
+    def mask_logits(self, number: int, regions_RCSS: Tensor) -> Tensor:
+        """Return what the mask head of this stage says, having seen the features of those before it."""
+        mask = self.stages[number].mask
+        assert mask is not None
+        return mask.decode(self._hidden(number, regions_RCSS)[-1])
 
     def check_targets(self, targets: list[Targets]) -> None:
         """Raise InputError when the training data lack what a branch is trained on."""

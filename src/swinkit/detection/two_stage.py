@@ -113,21 +113,41 @@ class TwoStageDetector(Detector):
             targets: the objects of each, with masks if the detector has them.
         """
         self.check_targets(targets)
-        levels = self.features(images_BCHW)
-        outputs = self.rpn(levels)
-        losses = self.rpn.losses(outputs, sizes, targets)
+        levels, losses = self.training_levels(images_BCHW, targets)
+        outputs = self.rpn(levels[: len(self.strides)])
+        losses |= self.rpn.losses(outputs, sizes, targets)
         boxes = self.training_proposals(outputs, sizes)
         for number, stage in enumerate(self.stages):
             samples = [stage.sample(own, target) for own, target in zip(boxes, targets, strict=True)]
-            logits, deltas = stage.box(self.box_regions(levels, to_regions([item.boxes for item in samples])))
+            regions = to_regions([item.boxes for item in samples])
+            logits, deltas = stage.box(self.box_regions(levels, regions))
             found = stage.box_losses(logits, deltas, samples, targets)
+            boxes = refined(stage, samples, logits.detach(), deltas.detach(), sizes)
             if stage.mask is not None:
+                samples = self.mask_samples(stage, samples, boxes, targets)
                 regions = to_regions([item.boxes[: len(item.objects)] for item in samples])
-                said = stage.mask(self.mask_regions(levels, regions))
+                said = self.mask_logits(number, self.mask_regions(levels, regions))
                 found["masks"] = stage.mask_loss(said, samples, targets)
             losses |= {f"stage{number}_{name}": value for name, value in found.items()}
-            boxes = refined(stage, samples, logits.detach(), deltas.detach(), sizes)
         return losses
+
+    def training_levels(
+        self, images_BCHW: Tensor, targets: list[Targets]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return what all heads read, as `features` gives it, and the losses made on the way."""
+        return self.features(images_BCHW), {}
+
+    def mask_samples(
+        self, stage: RegionStage, samples: list[Samples], boxes: list[Tensor], targets: list[Targets]
+    ) -> list[Samples]:
+        """Return the samples the mask head is trained on: those of the box head, before it moved them."""
+        return samples
+
+    def mask_logits(self, number: int, regions_RCSS: Tensor) -> Tensor:
+        """Return what the mask head of this stage says of the regions (R, K, 2S, 2S)."""
+        mask = self.stages[number].mask
+        assert mask is not None
+        return mask(regions_RCSS)
 
     def check_targets(self, targets: list[Targets]) -> None:
         """Raise InputError when the training data lack what a branch is trained on."""
