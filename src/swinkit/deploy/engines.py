@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -145,18 +146,21 @@ def _inductor(mode: str | None) -> Callable[[nn.Module, Tensor, torch.dtype], Ru
     return build
 
 
-def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
+def onnx_session(graph: bytes | Path) -> Any:
+    """An onnxruntime session on the CPU, with as many threads as torch has, of a graph or its file."""
     import onnxruntime  # noqa: PLC0415 (optional)
-
-    from swinkit.deploy.onnx_graph import to_onnx  # noqa: PLC0415 (optional)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
+    from swinkit.deploy.onnx_graph import to_onnx  # noqa: PLC0415 (optional)
+
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
-    session = onnxruntime.InferenceSession(
-        to_onnx(folded).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(to_onnx(folded).SerializeToString())
     name = session.get_inputs()[0].name
 
     def run(images: Tensor) -> Outputs:

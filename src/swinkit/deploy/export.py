@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.classification import Classifier
+from swinkit.deploy.engines import onnx_session
 from swinkit.deploy.fold import fold
 from swinkit.deploy.int8 import quantise
 from swinkit.deploy.measure import output_list, relative_error
@@ -205,12 +206,7 @@ def _compare(model: nn.Module, run: Run, images: list[Tensor]) -> float:
 
 def read_onnx(path: Path) -> Run:
     """A function that runs an ONNX file, in onnxruntime."""
-    import onnxruntime  # noqa: PLC0415 (optional)
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     name = session.get_inputs()[0].name
     return lambda images: [torch.from_numpy(item) for item in session.run(None, {name: images.numpy()})]
 
