@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from swinkit.data.sampling import derive_seed
@@ -60,6 +60,15 @@ class TaskModule(L.LightningModule):
         """See to it that the last epoch is validated, whatever the interval."""
         last = self.trainer.max_epochs is not None and self.current_epoch + 1 >= self.trainer.max_epochs
         self.trainer.check_val_every_n_epoch = 1 if last else self.config.trainer.validate_every
+
+    def on_validation_start(self) -> None:
+        """Give all processes the first one's buffers, which are those that are saved.
+
+        Batch norm's running statistics differ between processes until the next training step.
+        """
+        if distributed.is_available() and distributed.is_initialized():
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def compile_model(self) -> None:
         """Compile what a training step runs."""
