@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
+from swinkit.deploy.packages import openvino_core
 
 Output = Tensor | list[Tensor]
 Call = Callable[[], Output]
@@ -147,7 +148,6 @@ def _onnxruntime(model: nn.Module, images: Tensor, workload: Workload) -> Call:
 
 def _openvino(model: nn.Module, images: Tensor, workload: Workload) -> Call:
     _need(workload, "openvino", dtypes=("float32", "bfloat16"))
-    openvino: Any = importlib.import_module("openvino")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         _export(model.float(), images.float(), path)
@@ -156,7 +156,7 @@ def _openvino(model: nn.Module, images: Tensor, workload: Workload) -> Call:
             "INFERENCE_NUM_THREADS": workload.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        core = openvino.Core()
+        core = openvino_core()
         compiled = core.compile_model(core.read_model(path), "CPU", hints)
     request, array = compiled.create_infer_request(), images.float().numpy()
     outputs = list(compiled.outputs)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from swinkit.deploy.fold import fold, why_not
-from swinkit.deploy.packages import missing
+from swinkit.deploy.packages import missing, openvino_core
 from swinkit.errors import InputError
 from swinkit.machine import cpuinfo
 
@@ -172,12 +172,10 @@ def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 
 
 def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
-    import openvino  # noqa: PLC0415 (optional)
-
     from swinkit.deploy.onnx_graph import to_onnx  # noqa: PLC0415 (optional)
 
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
-    core = openvino.Core()
+    core = openvino_core()
     network = core.read_model(to_onnx(folded).SerializeToString())
     network.reshape(list(example.shape))
     compiled = core.compile_model(

@@ -19,7 +19,7 @@ from swinkit.deploy.int8 import quantise
 from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
 from swinkit.deploy.onnx_graph import to_onnx
-from swinkit.deploy.packages import require
+from swinkit.deploy.packages import openvino_core, require
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
 from swinkit.ops.windows import Pair
@@ -170,7 +170,7 @@ def _write_openvino(
     import openvino  # noqa: PLC0415 (optional)
 
     proto = _proto(model, size, dynamic, calibration)
-    network = openvino.Core().read_model(proto.SerializeToString())
+    network = openvino_core().read_model(proto.SerializeToString())
     network.set_rt_info(_description(model), "swinkit")
     openvino.save_model(network, path, compress_to_fp16=False)
 
@@ -213,9 +213,7 @@ def read_onnx(path: Path) -> Run:
 
 def read_openvino(path: Path) -> Run:
     """A function that runs an OpenVINO file."""
-    import openvino  # noqa: PLC0415 (optional)
-
-    core = openvino.Core()
+    core = openvino_core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(core.read_model(path), "CPU", settings)
 
