@@ -118,8 +118,8 @@ class SparseRcnn(Detector):
     def _stage_losses(
         self, logits_BPK: Tensor, boxes_BP4: Tensor, sizes: Sizes, targets: list[Targets]
     ) -> dict[str, Tensor]:
-        """Focal loss of all proposals; L1, in shares of the picture, and GIoU of those with an object. All are
-        divided by the matched objects of a process, on average, as published."""
+        """Focal loss of all proposals; L1, in shares of the picture, and GIoU of those with an object. All
+        are divided by the matched objects of a process, on average, as published."""
         class_sum = box_sum = giou_sum = logits_BPK.sum() * 0 + boxes_BP4.sum() * 0
         count = 0
         for logits, boxes, size, target in zip(logits_BPK, boxes_BP4, sizes, targets, strict=True):
