@@ -78,6 +78,22 @@ def test_soft_nms_lowers_by_the_gaussian_of_the_overlap() -> None:
     assert keep.tolist() == [0, 2]
 
 
+def test_linear_soft_nms_lowers_from_an_overlap_on() -> None:
+    """The second box overlaps the first by 0.5, the third by 0.25."""
+    places = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 7.5, 10, 10], [0, 0, 10, 5]])
+    scores, classes = torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0, 0, 0, 1])
+    table = torch.zeros(4, 2)
+    table[torch.arange(4), classes] = scores
+    for iou, wanted in (
+        (0.5, [0.9, 0.7, 0.6, 0.4]),
+        (0.25, [0.9, 0.6, 0.525, 0.4]),
+        (0.6, [0.9, 0.8, 0.7, 0.6]),
+    ):
+        select = SelectConfig(nms="soft_linear", iou=iou, score=0.01)
+        found = select_detections(places[:, None].expand(-1, 2, -1), table, select)
+        assert found.scores.tolist() == pytest.approx(wanted)
+
+
 def test_deltas_lead_back() -> None:
     starts, wanted = boxes(50), boxes(50)
     coder = DeltaCoder((0.1, 0.1, 0.2, 0.2))
