@@ -8,7 +8,6 @@ from swinkit.backbones import DeitPyramidConfig, TimmConfig, TrunkConfig, build_
 from swinkit.detection.build import detector_on
 from swinkit.detection.config import (
     DetectorConfig,
-    FpnConfig,
     HeadConfig,
     NeckConfig,
     SelectConfig,
@@ -18,9 +17,9 @@ from swinkit.detection.config import (
 )
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
-from swinkit.detection.htc_config import HtcConfig, htc, htc_plus
-from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT, REPPOINTS_NECK
-from swinkit.detection.sparse_config import SparseConfig, sparse_rcnn
+from swinkit.detection.htc_config import htc, htc_plus
+from swinkit.detection.published import NECKS, published_select
+from swinkit.detection.sparse_config import sparse_rcnn
 from swinkit.errors import InputError
 from swinkit.models_segmentation import dense_trunk
 from swinkit.ops.window_attention import Implementation
@@ -40,22 +39,6 @@ HEADS: dict[str, HeadConfig] = {
     "sparse_rcnn": sparse_rcnn(),
 }
 """How a detector's name begins -> its head."""
-NECKS: dict[type, NeckConfig] = {
-    TwoStageConfig: FpnConfig(),
-    AtssConfig: ATSS_NECK,
-    RepPointsV2Config: REPPOINTS_NECK,
-    HtcConfig: FpnConfig(),
-    SparseConfig: FpnConfig(levels=4),
-}
-"""Kind of head -> its published neck."""
-SELECTS: dict[type, SelectConfig] = {
-    TwoStageConfig: SelectConfig(),
-    AtssConfig: DENSE_SELECT,
-    RepPointsV2Config: DENSE_SELECT,
-    HtcConfig: SelectConfig(score=0.001),
-    SparseConfig: SelectConfig(score=0.0),
-}
-"""Kind of head -> how its detections are chosen in the published configuration."""
 
 
 def create_detector(
@@ -139,13 +122,6 @@ def create_detector(
         _fill(model, str(base) if pretrained is True else pretrained)
     backbone.set_grad_checkpointing(grad_checkpointing)
     return model
-
-
-def published_select(head: HeadConfig) -> SelectConfig:
-    """Return how the published configuration of a head chooses; HTC++ has soft-NMS (A2.2)."""
-    select = SELECTS[type(head)]
-    soft = isinstance(head, HtcConfig) and head.global_attention
-    return dataclasses.replace(select, nms="soft") if soft else select
 
 
 def _with_masks(config: HeadConfig, *, masks: bool) -> HeadConfig:

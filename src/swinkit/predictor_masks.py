@@ -150,7 +150,7 @@ class MaskPredictor(PicturePredictor):
         """
         # torchmetrics comes with it, so only when something is predicted
         from swinkit.evaluate.masks import mask_of_picture  # noqa: PLC0415
-        from swinkit.viz.segmentation import class_colors  # noqa: PLC0415 (matplotlib)
+        from swinkit.viz.legend import class_colors  # noqa: PLC0415 (matplotlib)
 
         palette = self.palette or class_colors(len(self.names))
         for source in flatten_sources(sources):

@@ -97,7 +97,7 @@ class DetectionResult(DrawnResult):
         )
 
     def draw(self) -> Image.Image:
-        """The picture with boxes, masks, names and scores."""
+        """The picture with boxes, masks, names and scores; a crowded one with a legend below instead."""
         # matplotlib's colours, so only when something is drawn
         from swinkit.viz.detections import draw_objects  # noqa: PLC0415
 
@@ -105,7 +105,9 @@ class DetectionResult(DrawnResult):
         texts = [
             f"{self.names[label]} {score:.2f}" for label, score in zip(self.labels, self.scores, strict=True)
         ]
-        return draw_objects(picture, self.boxes, self.labels.tolist(), texts, self.codes)
+        return draw_objects(
+            picture, self.boxes, self.labels.tolist(), texts, segments=self.codes, names=self.names
+        )
 
 
 class ObjectPredictor(PicturePredictor):

@@ -135,6 +135,7 @@ def test_a_case_is_recognised_by_its_keys_alone(case: Case) -> None:
     assert found.head.stages == model.head_config.stages
     assert (found.head.dynamic, found.head.hidden) == (model.head_config.dynamic, model.head_config.hidden)
     assert found.head.proposals == model.head_config.proposals
+    assert found.select.score == 0, "as published: every proposal is a detection"
 
 
 def test_a_full_size_checkpoint_fits_key_by_key(golden_dir: Path) -> None:

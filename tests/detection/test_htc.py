@@ -1,6 +1,7 @@
 """The pieces of Hybrid Task Cascade and HTC++, and jobs that train them."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,11 @@ def test_a_job_with_stuff_maps_trains_saves_and_is_used(object_folder, tmp_path:
     assert isinstance(model, HybridTaskCascade)
     assert model.semantic is not None
     assert main(["eval", str(tmp_path / "run"), "--split", "val", "--scales", "0.75", "1", "--flip"]) == 0
-    assert main(["predict", str(tmp_path / "run"), str(data / "val" / "0.png"), "--score", "0"]) == 0
+    picture = str(data / "val" / "0.png")
+    linear = ["--nms", "soft_linear", "--iou", "0.3"]
+    assert main(["predict", str(tmp_path / "run"), picture, "--score", "0", *linear]) == 0
+    assert main(["predict", str(tmp_path / "run"), picture, "--soft-nms", *linear]) == 2
+    assert "--soft-nms is --nms soft" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "run")]) == 0
     capsys.readouterr()
 
@@ -239,7 +244,12 @@ def test_a_sparse_job_trains_saves_and_is_used(object_folder, tmp_path: Path, ca
     model = load(tmp_path / "run")
     assert not model.has_masks
     assert main(["eval", str(tmp_path / "run"), "--split", "val"]) == 0
-    assert main(["predict", str(tmp_path / "run"), str(data / "val" / "0.png"), "--score", "0"]) == 0
+    capsys.readouterr()
+    for asked, seen in ((["--score", "0"], True), ([], False)):
+        words = [str(tmp_path / "run"), str(data / "val" / "0.png"), "--format", "json", *asked]
+        assert main(["predict", *words]) == 0
+        scores = [item["score"] for item in json.loads(capsys.readouterr().out)["annotations"]]
+        assert bool(scores) == seen or min(scores) > 0.05, "an untrained one is sure of nothing"
     target = tmp_path / "theirs.pth"
     assert main(["convert", str(tmp_path / "run"), "--out", str(target), "--format", "mmdet3_sparse"]) == 0
     capsys.readouterr()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.distributed
 import torchvision
 from torch import Tensor
 
@@ -22,9 +23,11 @@ from swinkit.detection.config import (
     TwoStageConfig,
     cascade_mask_rcnn,
 )
+from swinkit.detection.config_dense import AtssConfig
 from swinkit.detection.extractor import RegionExtractor
 from swinkit.detection.samplers import sample_boxes
 from swinkit.detection.select import select_detections
+from swinkit.detection.sparse_config import SparseConfig
 from swinkit.detection.structures import Targets
 from swinkit.detection.two_stage import TwoStageDetector
 from swinkit.errors import InputError
@@ -73,6 +76,22 @@ def test_soft_nms_lowers_by_the_gaussian_of_the_overlap() -> None:
     assert lowered.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * math.exp(-0.25 / 0.5)])
     keep, _ = soft_nms(overlapping, scores, groups, sigma=0.5, least=0.65)
     assert keep.tolist() == [0, 2]
+
+
+def test_linear_soft_nms_lowers_from_an_overlap_on() -> None:
+    """The second box overlaps the first by 0.5, the third by 0.25."""
+    places = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 7.5, 10, 10], [0, 0, 10, 5]])
+    scores, classes = torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0, 0, 0, 1])
+    table = torch.zeros(4, 2)
+    table[torch.arange(4), classes] = scores
+    for iou, wanted in (
+        (0.5, [0.9, 0.7, 0.6, 0.4]),
+        (0.25, [0.9, 0.6, 0.525, 0.4]),
+        (0.6, [0.9, 0.8, 0.7, 0.6]),
+    ):
+        select = SelectConfig(nms="soft_linear", iou=iou, score=0.01)
+        found = select_detections(places[:, None].expand(-1, 2, -1), table, select)
+        assert found.scores.tolist() == pytest.approx(wanted)
 
 
 def test_deltas_lead_back() -> None:
@@ -246,3 +265,31 @@ def test_a_detector_is_plain_data() -> None:
 def test_settings_that_cannot_be_are_refused(make, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_losses_are_by_what_all_processes_found_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made up: two processes, and the other one has three times as many objects as this one."""
+    trunk = SwinConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
+    heads = (
+        (AtssConfig(channels=32, convs=1), FpnConfig(channels=32, extra="conv")),
+        (
+            SparseConfig(proposals=4, stages=1, heads=4, hidden=16, dynamic=4),
+            FpnConfig(channels=16, levels=4),
+        ),
+    )
+    target = Targets(torch.tensor([[4.0, 5, 40, 50]]), torch.tensor([1]))
+    for head, neck in heads:
+        torch.manual_seed(0)
+        model = build_model(
+            ModelSpec(config=DetectorConfig(backbone=trunk, num_classes=2, neck=neck, head=head))
+        ).eval()
+        images = torch.randn(1, 3, 64, 64)
+        alone = model.losses(images, [(64, 64)], [target])
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.distributed, "is_initialized", lambda: True)
+            patched.setattr(torch.distributed, "get_world_size", lambda: 2)
+            patched.setattr(torch.distributed, "all_reduce", lambda value: value.mul_(4))
+            together = model.losses(images, [(64, 64)], [target])
+        for name, value in alone.items():
+            assert bool(value.abs().sum() > 0)
+            torch.testing.assert_close(together[name], value / 2, msg=f"{type(head).__name__}: {name}")

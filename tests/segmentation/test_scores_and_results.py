@@ -18,7 +18,8 @@ from swinkit.evaluate.segmentation import ConfusionCounts, count_pixels, evaluat
 from swinkit.ops.polygons import polygons
 from swinkit.segmentation.config import InferenceConfig
 from swinkit.segmentation.segmenter import Segmenter
-from swinkit.viz.segmentation import class_colors, overlay
+from swinkit.viz.legend import class_colors
+from swinkit.viz.segmentation import overlay
 from swinkit.weights import save
 
 

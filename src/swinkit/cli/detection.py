@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROWS = 40
 """Most rows of a table; beyond, the worst classes or the first pictures are shown."""
+SHOWN = 0.05
+"""Least score that `swinkit predict` asks for. Some detectors are published with a lower one, for the sake of
+average precision; most of what they find so is noise."""
 LINES = "predictions.jsonl"
 """Results of a folder as they come, one picture a line, so that a stopped prediction can go on."""
 
@@ -96,7 +99,8 @@ def predict(args: "predict_command.Args", model: "Detector", device: Any, paths:
     names = dict(zip(paths, free_names(paths), strict=True))
     left = [path for path in paths if str(path) not in lines.done]
     skipped: list[InputError] = []
-    select, view = _select(args, model.config.select), _view(args)
+    select = model.config.select
+    select, view = _select(args, replace(select, score=max(select.score, SHOWN))), _view(args)
     predictor = ObjectPredictor(
         model, device=device, batch_size=min(args.batch_size, 4), select=select, view=view
     )
@@ -255,8 +259,12 @@ def _print_found(rows: _Lines) -> None:
 
 def _select(args: Any, select: "SelectConfig") -> "SelectConfig":
     """How detections are chosen, with what the command line changes."""
-    if args.soft_nms:
-        select = replace(select, nms="soft")
+    if args.soft_nms and args.nms not in (None, "soft"):
+        raise InputError(f"--soft-nms is --nms soft, and --nms {args.nms} is asked for: give one of them.")
+    if args.soft_nms or args.nms is not None:
+        select = replace(select, nms=args.nms or "soft")
+    if args.iou is not None:
+        select = replace(select, iou=args.iou)
     if args.score is not None:
         select = replace(select, score=args.score)
     if args.most is not None:

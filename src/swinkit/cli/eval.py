@@ -54,7 +54,11 @@ class Args(CommonArgs):
             last.
         score: detection: least score of a detection.
         most: detection: detections a picture, at most.
-        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them.
+        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them; the
+            same as --nms soft.
+        nms: detection: what happens to boxes that overlap better ones: hard: they go; soft: their scores fall
+            (Gaussian); soft_linear: likewise, as mmdetection's soft_nms; none: they stay.
+        iou: detection: overlap from which that happens (hard, soft_linear).
         tile: detection: search larger pictures in overlapping tiles of this side in pixels.
         overlap: detection: share of a tile that the next one covers too.
         detections: detection: score this COCO result file instead of running a model; MODEL is then only a
@@ -94,6 +98,8 @@ class Args(CommonArgs):
     score: float | None = None
     most: int | None = None
     soft_nms: bool = False
+    nms: Literal["hard", "soft", "soft_linear", "none"] | None = None
+    iou: float | None = None
     tile: int | None = None
     overlap: float = 0.2
     detections: Path | None = None

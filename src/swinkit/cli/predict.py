@@ -46,10 +46,14 @@ class Args(CommonArgs):
         slide: segmentation: read by sliding crops.
         full_size: segmentation: read pictures at their own size, large ones in tiles, whatever the model was
             tested with.
-        score: detection: least score.
+        score: detection: least score; without it the model's own, but at least 0.05.
         most: detection: objects a picture, at most.
         only: detection: names of the classes to search for.
-        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them.
+        soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them; the
+            same as --nms soft.
+        nms: detection: what happens to boxes that overlap better ones: hard: they go; soft: their scores fall
+            (Gaussian); soft_linear: likewise, as mmdetection's soft_nms; none: they stay.
+        iou: detection: overlap from which that happens (hard, soft_linear).
         tile: detection: search larger pictures in overlapping tiles of this side in pixels.
         overlap: detection: share of a tile that the next one covers too.
         resume: detection: go on with an --out folder whose prediction was stopped.
@@ -72,6 +76,8 @@ class Args(CommonArgs):
     most: int | None = None
     only: tuple[str, ...] = ()
     soft_nms: bool = False
+    nms: Literal["hard", "soft", "soft_linear", "none"] | None = None
+    iou: float | None = None
     tile: int | None = None
     overlap: float = 0.2
     resume: bool = False

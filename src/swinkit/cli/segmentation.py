@@ -92,7 +92,7 @@ def predict(args: "predict_command.Args", model: "Segmenter", device: Any, paths
 def _refuse_other_options(args: "predict_command.Args") -> None:
     """An option that does nothing here would be taken for one that works."""
     others = {"--score": args.score, "--most": args.most, "--only": args.only, "--soft-nms": args.soft_nms}
-    others |= {"--tile": args.tile, "--resume": args.resume}
+    others |= {"--tile": args.tile, "--resume": args.resume, "--nms": args.nms, "--iou": args.iou}
     given = next((name for name, value in others.items() if value), None)
     if given is not None:
         tiles = "; large pictures are cut into tiles without being asked" if given == "--tile" else ""

@@ -17,9 +17,10 @@ from swinkit.detection.atss_assigner import AtssAssigner
 from swinkit.detection.coders import DeltaCoder
 from swinkit.detection.config import DetectorConfig, SelectConfig
 from swinkit.detection.config_dense import AtssConfig
-from swinkit.detection.dense import choose_scored, mean_over_processes, output_conv, tower
+from swinkit.detection.dense import choose_scored, output_conv, tower
 from swinkit.detection.detector import Detector
 from swinkit.detection.losses import giou_loss
+from swinkit.detection.processes import mean_over_processes
 from swinkit.detection.structures import Detections, Sizes, Targets
 from swinkit.ops.windows import Pair
 from swinkit.spec import ModelSpec

@@ -158,6 +158,9 @@ HeadConfig = TwoStageConfig | AtssConfig | RepPointsV2Config | SparseConfig
 """One a kind of detector."""
 
 
+Nms = Literal["auto", "hard", "soft", "soft_linear", "none"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
     """How detections are chosen from what the network says.
@@ -167,9 +170,10 @@ class SelectConfig:
         proposals: proposals a picture after it.
         proposal_iou: overlap from which a worse proposal goes.
         score: least score of a detection.
-        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian); none: all stay; auto:
-            none where the detector is made for that and looks once, else hard.
-        iou: overlap from which a worse box of the same class goes (hard).
+        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian); soft_linear: lowered
+            linearly, from `iou` on, which is what mmdetection's soft_nms means; none: all stay; auto: none
+            where the detector is made for that and looks once, else hard.
+        iou: overlap from which a worse box of the same class goes (hard), or its score falls (soft_linear).
         sigma: width of the Gaussian (soft).
         most: detections a picture.
         mask: least probability of a pixel of a mask.
@@ -179,7 +183,7 @@ class SelectConfig:
     proposals: int = 1000
     proposal_iou: float = 0.7
     score: float = 0.05
-    nms: Literal["auto", "hard", "soft", "none"] = "auto"
+    nms: Nms = "auto"
     iou: float = 0.5
     sigma: float = 0.5
     most: int = 100

@@ -7,7 +7,6 @@ are chosen.
 import itertools
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
 from swinkit.detection.config import SelectConfig
@@ -88,17 +87,3 @@ def output_conv(in_channels: int, channels: int, kernel: int, *, rare: bool = Fa
 def choose_scored(boxes_RK4: Tensor, scores_RK: Tensor, select: SelectConfig) -> Detections:
     """Choose among candidates that passed the least score already: those chosen have a score above 0."""
     return select_detections(boxes_RK4, scores_RK, select, least=0.0)
-
-
-def mean_over_processes(value: Tensor | float, like: Tensor) -> Tensor:
-    """Return the mean of a number over all processes of a distributed training, so that losses weigh alike.
-
-    Args:
-        value: this process's.
-        like: gives the device and the type.
-    """
-    mean = torch.as_tensor(value, dtype=like.dtype, device=like.device).detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(mean)
-        mean = mean / torch.distributed.get_world_size()
-    return mean

@@ -30,11 +30,16 @@ def suppress(found: Detections, select: SelectConfig) -> Detections:
     """Drop, or lower the scores of, detections that overlap better ones of their class; keep the best few."""
     if select.nms == "none":
         return found.pick(found.scores.topk(min(len(found), select.most)).indices)
-    if select.nms == "soft":
+    if select.nms in ("soft", "soft_linear"):
         # Many weak boxes cannot reach the result, and the loop over them is slow.
         found = found.pick(found.scores.topk(min(len(found), 10 * select.most)).indices)
         keep, scores = soft_nms(
-            found.boxes, found.scores, found.labels, sigma=select.sigma, least=select.score
+            found.boxes,
+            found.scores,
+            found.labels,
+            sigma=select.sigma,
+            least=select.score,
+            linear_from=select.iou if select.nms == "soft_linear" else None,
         )
         keep, scores = keep[: select.most], scores[: select.most]
         found = found.pick(keep)

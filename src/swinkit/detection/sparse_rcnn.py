@@ -17,6 +17,7 @@ from swinkit.detection.dynamic_head import DynamicHead
 from swinkit.detection.extractor import RegionExtractor, to_regions
 from swinkit.detection.losses import delta_loss, giou_loss
 from swinkit.detection.matching import ALPHA, GAMMA, SetMatcher
+from swinkit.detection.processes import mean_over_processes
 from swinkit.detection.select import select_detections
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.detection.structures import Detections, Sizes, Targets
@@ -117,7 +118,8 @@ class SparseRcnn(Detector):
     def _stage_losses(
         self, logits_BPK: Tensor, boxes_BP4: Tensor, sizes: Sizes, targets: list[Targets]
     ) -> dict[str, Tensor]:
-        """Focal loss of all proposals; L1, in shares of the picture, and GIoU of those with an object."""
+        """Focal loss of all proposals; L1, in shares of the picture, and GIoU of those with an object. All
+        are divided by the matched objects of a process, on average, as published."""
         class_sum = box_sum = giou_sum = logits_BPK.sum() * 0 + boxes_BP4.sum() * 0
         count = 0
         for logits, boxes, size, target in zip(logits_BPK, boxes_BP4, sizes, targets, strict=True):
@@ -134,9 +136,9 @@ class SparseRcnn(Detector):
             box_sum = box_sum + delta_loss(own / whole, wanted / whole).sum()
             giou_sum = giou_sum + giou_loss(own, wanted).sum()
             count += len(positive)
-        head, count = self.head_config, max(count, 1)
+        head, total = self.head_config, mean_over_processes(count, class_sum).clamp(min=1)
         return {
-            "classes": head.class_weight * class_sum / count,
-            "boxes": head.box_weight * box_sum / count,
-            "giou": head.giou_weight * giou_sum / count,
+            "classes": head.class_weight * class_sum / total,
+            "boxes": head.box_weight * box_sum / total,
+            "giou": head.giou_weight * giou_sum / total,
         }

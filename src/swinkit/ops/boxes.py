@@ -98,11 +98,18 @@ def nms(boxes_N4: Tensor, scores_N: Tensor, groups_N: Tensor, iou: float) -> Ten
 
 
 def soft_nms(
-    boxes_N4: Tensor, scores_N: Tensor, groups_N: Tensor, *, sigma: float, least: float
+    boxes_N4: Tensor,
+    scores_N: Tensor,
+    groups_N: Tensor,
+    *,
+    sigma: float,
+    least: float,
+    linear_from: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lower the score of a box by its overlap with better ones, instead of dropping it (Bodla et al., 2017).
 
-    Each box taken multiplies the scores of the rest of its group by exp(-iou^2 / sigma).
+    Each box taken multiplies the scores of the rest of its group by exp(-iou^2 / sigma), or, linear, by 1 -
+    iou where that overlap is large.
 
     Args:
         boxes_N4: boxes.
@@ -110,6 +117,7 @@ def soft_nms(
         groups_N: class of each; only boxes of one class affect one another.
         sigma: width of the Gaussian; 0.5 is usual.
         least: boxes whose score falls below are dropped.
+        linear_from: overlap from which scores are lowered, in the linear kind; None: the Gaussian kind.
 
     Returns:
         Indices (K,) of the boxes kept and their new scores (K,), best first.
@@ -126,7 +134,10 @@ def soft_nms(
             kept.append(index[best])
             kept_scores.append(scores[best].clone())
             overlap = pairwise_iou(boxes[best : best + 1], boxes)[0]
-            scores = scores * torch.exp(-overlap.square() / sigma)
+            if linear_from is None:
+                scores = scores * torch.exp(-overlap.square() / sigma)
+            else:
+                scores = torch.where(overlap >= linear_from, scores * (1 - overlap), scores)
             rest = torch.arange(len(index), device=index.device) != best
             index, boxes, scores = index[rest], boxes[rest], scores[rest]
     if not kept:

@@ -1,32 +1,19 @@
 """Masks as pictures: an overlay with a legend, a palette PNG, and the confusion matrix."""
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from swinkit.evaluate.segmentation import SegmentationReport
 from swinkit.viz.evaluation import shares_figure
-from swinkit.viz.style import INK
+from swinkit.viz.legend import Color, with_legend
 
-Color = tuple[int, int, int]
 STRENGTH = 0.55
 """Share of the class's colour in an overlay."""
 LONG_SIDE = 4096
 """Pixels; overlays of larger pictures are shrunk to this: they are for looking at."""
-
-
-def class_colors(count: int) -> tuple[Color, ...]:
-    """Return `count` colours that differ from one another as far as possible, the same ones every time."""
-    colors = []
-    for index in range(count):
-        hue = (0.58 + index * 0.61803398875) % 1  # the golden ratio never comes near an earlier hue soon
-        light, strong = ((0.85, 0.75), (0.6, 0.9), (0.95, 0.45))[index % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, strong, light)
-        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(colors)
 
 
 def mask_picture(mask_HW: np.ndarray, palette: Sequence[Color]) -> Image.Image:
@@ -59,29 +46,8 @@ def overlay(
     blended = Image.composite(colors, picture, Image.fromarray(strength))
     counts = np.bincount(mask_HW.ravel(), minlength=256)[: len(names)]
     present = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
-    entries = [(names[i], palette[i], counts[i] / mask_HW.size) for i in present]
-    return _with_legend(blended, entries)
-
-
-def _with_legend(picture: Image.Image, entries: Sequence[tuple[str, Color, float]]) -> Image.Image:
-    width = max(picture.width, 320)
-    size = max(13, width // 60)
-    font = ImageFont.load_default(size)
-    pad, row = size // 2, int(size * 1.6)
-    measure = ImageDraw.Draw(picture)
-    texts = [f"{name} {share:.1%}" for name, _, share in entries]
-    wide = max([int(measure.textlength(text, font=font)) for text in texts], default=0) + size + 3 * pad
-    columns = max(1, width // wide)
-    lines = -(-len(entries) // columns)
-    canvas = Image.new("RGB", (width, picture.height + lines * row + 2 * pad * bool(lines)), "white")
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
-    draw = ImageDraw.Draw(canvas)
-    for index, (text, (_, color, _)) in enumerate(zip(texts, entries, strict=True)):
-        left = pad + index % columns * wide
-        top = picture.height + pad + index // columns * row
-        draw.rectangle((left, top, left + size, top + size), fill=color)
-        draw.text((left + size + pad, top), text, fill=INK, font=font)
-    return canvas
+    entries = [(f"{names[i]} {counts[i] / mask_HW.size:.1%}", palette[i]) for i in present]
+    return with_legend(blended, entries)
 
 
 def segmentation_confusion_figure(report: SegmentationReport) -> Figure:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from swinkit.backbones.config import BackboneConfig
 from swinkit.detection.config import DetectorConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
-from swinkit.detection.published_dense import ATSS_NECK, DENSE_SELECT, REPPOINTS_NECK
+from swinkit.detection.published import ATSS_NECK, REPPOINTS_NECK, published_select
 from swinkit.weights.formats import State
 
 GROUPS = 32
@@ -44,7 +44,7 @@ def _atss(ours: State, backbone: BackboneConfig) -> DetectorConfig:
     channels = scores.shape[1] if convs else AtssConfig.channels
     head = AtssConfig(channels=channels, convs=convs, groups=math.gcd(GROUPS, channels))
     return DetectorConfig(
-        backbone=backbone, num_classes=scores.shape[0], neck=neck, head=head, select=DENSE_SELECT
+        backbone=backbone, num_classes=scores.shape[0], neck=neck, head=head, select=published_select(head)
     )
 
 
@@ -72,7 +72,7 @@ def _reppoints(ours: State, backbone: BackboneConfig) -> DetectorConfig:
         num_classes=ours["dense.scores.weight"].shape[0],
         neck=neck,
         head=head,
-        select=DENSE_SELECT,
+        select=published_select(head),
     )
 
 

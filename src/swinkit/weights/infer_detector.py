@@ -10,12 +10,12 @@ from swinkit.detection.config import (
     FpnConfig,
     MaskHeadConfig,
     RpnConfig,
-    SelectConfig,
     TwoStageConfig,
     cascade_mask_rcnn,
     mask_rcnn,
 )
 from swinkit.detection.htc_config import HtcConfig, SemanticConfig, htc, htc_plus
+from swinkit.detection.published import published_select
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.weights.formats import State
@@ -62,7 +62,7 @@ def infer_detector(ours: State, backbone: BackboneConfig) -> DetectorConfig:
         num_classes=classes,
         neck=FpnConfig(channels=width),
         head=head,
-        select=SelectConfig(score=0.001) if isinstance(head, HtcConfig) else SelectConfig(),
+        select=published_select(head),
     )
 
 
