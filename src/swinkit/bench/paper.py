@@ -180,9 +180,9 @@ def _stage_calls(
         return run
 
     calls = {name: call(name) for name in (*names, OURS)}
-    for name in calls:
+    for name, run in calls.items():
         if "shifted" in name or name == OURS:
-            _agree(name, calls[name](), wanted, dtype)
+            _agree(name, run(), wanted, dtype)
     return calls
 
 

@@ -22,7 +22,7 @@ def relative_error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float
 
 
 def worst(errors: Iterable[float]) -> float:
-    """The largest error, 0 of none; infinite if one is NaN, which `max` passes over but in the first place."""
+    """The largest error, 0 of none; infinite if one is NaN, which `max` alone sees only where it is first."""
     return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
 
 
