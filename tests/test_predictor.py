@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+import swinkit
 from swinkit import Predictor
 from swinkit.backbones import SwinConfig
 from swinkit.classification import build_classifier
 from swinkit.data import eval_transform, open_picture
+from swinkit.deploy.engines import can_run
 from swinkit.errors import InputError
 from swinkit.spec import ClassifierConfig, ModelSpec, Preprocess
 
@@ -177,3 +179,28 @@ def test_weights_that_are_not_numbers_give_no_answer(make_picture):
     torch.nn.init.constant_(model.get_parameter("head.weight"), float("nan"))
     with pytest.raises(InputError, match="outputs are not finite: its weights hold NaN or infinity"):
         Predictor(model)(make_picture())
+
+
+@pytest.mark.parametrize("engine", ["plain", "eager", "openvino"])
+def test_an_optimised_classifier_predicts_the_same(engine, picture_folder, monkeypatch, tmp_path):
+    """One form serves all batches, the last and smaller one too."""
+    monkeypatch.setenv("SWINKIT_CACHE", str(tmp_path / "cache"))
+    model = tiny().eval()
+    reason = can_run(engine, model, torch.device("cpu"), torch.float32)
+    if reason is not None:
+        pytest.skip(reason)
+    fast = swinkit.optimize(model, torch.randn(3, 3, 32, 32), engines=[engine])
+    folder = picture_folder()
+    expected, found = Predictor(model)(folder), Predictor(fast)(folder)
+    assert len(found) == 8
+    for a, b in zip(expected, found, strict=True):
+        assert (a.path, a.name) == (b.path, b.name)
+        assert b.probability == pytest.approx(a.probability, abs=1e-5)
+    assert len(fast._forms) == 1
+    with pytest.raises(InputError, match="gives no vectors: use the model it was made from"):
+        list(Predictor(fast).embed(folder))
+    with pytest.raises(InputError, match="was optimised for cpu and stays there; got device meta"):
+        Predictor(fast, device="meta")
+    maps = swinkit.optimize(model.backbone, torch.randn(3, 3, 32, 32), engines=["plain"])
+    with pytest.raises(InputError, match="a classifier was expected"):
+        Predictor(maps)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.data.pictures import list_pictures, open_picture, to_rgb
 from swinkit.data.transforms import eval_transform
+from swinkit.deploy.optimized import Optimized
 from swinkit.detection.config import DetectorConfig
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
@@ -173,28 +174,37 @@ class Predictor(PicturePredictor):
         model: nn.Module,
         *,
         device: str | torch.device | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         top_k: int = 5,
     ) -> None:
         """Args:
-        model: what `create_model` or `load` returns; it is moved to the device and set to eval.
+        model: what `create_model` or `load` returns; it is moved to the device and set to eval. Or what
+            `optimize` makes of it, which stays where it is.
         device: None: where the model is.
-        batch_size: pictures at once.
+        batch_size: pictures at once; None for 16, or for as many as the model was optimised for.
         top_k: classes a result lists, at most.
         """
-        if not isinstance(model, Classifier):
+        self.optimized = isinstance(model, Optimized)
+        if batch_size is None:
+            batch_size = model.report.shape[0] if isinstance(model, Optimized) else 16
+        source = model.source if isinstance(model, Optimized) else model
+        if not isinstance(source, Classifier):
             raise InputError(
                 f"a classifier was expected, as swinkit.load returns; got {type(model).__name__}."
             )
         if batch_size < 1 or top_k < 1:
             raise InputError(f"batch_size and top_k must be at least 1; got {batch_size} and {top_k}.")
-        self.device = torch.device(device) if device is not None else next(model.parameters()).device
+        at = model.device if isinstance(model, Optimized) else next(model.parameters()).device
+        self.device = torch.device(device) if device is not None else at
+        if self.optimized and self.device != at:
+            raise InputError(f"this model was optimised for {at} and stays there; got device {self.device}.")
         self.model = model.to(self.device).eval()
         self.batch_size = batch_size
         self.top_k = top_k
-        self.preprocess = model.spec.preprocess
+        self.preprocess = source.spec.preprocess
+        self._classifier = source
         self._transform = eval_transform(self.preprocess)
-        self._names = model.spec.class_names
+        self._names = source.spec.class_names
 
     def stream(
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
@@ -205,7 +215,7 @@ class Predictor(PicturePredictor):
             sources: as for a call; an iterable is read as it goes.
             on_bad: called with the error of each picture that cannot be read; None: it is logged.
         """
-        if self.model.spec.config.num_classes == 0:
+        if self._classifier.spec.config.num_classes == 0:
             raise InputError("this model has no classes (num_classes 0): it gives embeddings only.")
         for items, images in self._batches(sources, on_bad or log_bad):
             probabilities_BK = self._run(self.model, images).softmax(dim=1)
@@ -225,15 +235,25 @@ class Predictor(PicturePredictor):
     def embed(
         self, sources: Source | Iterable[Source], *, on_bad: OnBad | None = None
     ) -> Iterator[tuple[Path | None, np.ndarray]]:
-        """Yield (path, pooled features (C,) float32) for each picture, as `stream` does."""
+        """Yield (path, pooled features (C,) float32) for each picture, as `stream` does.
+
+        Raises:
+            InputError: the model is an optimised one, which gives classes only.
+        """
+        if self.optimized:
+            raise InputError("an optimised classifier gives no vectors: use the model it was made from.")
         for items, images in self._batches(sources, on_bad or log_bad):
-            vectors_BC = self._run(self.model.embed, images).cpu().numpy()
+            vectors_BC = self._run(self._classifier.embed, images).cpu().numpy()
             yield from ((item.path, vector) for item, vector in zip(items, vectors_BC, strict=True))
 
     @torch.inference_mode()
     def _run(self, function: Callable[[Tensor], Tensor], images: list[Tensor]) -> Tensor:
-        dtype = next(self.model.parameters()).dtype
-        return function(torch.stack(images).to(self.device, dtype)).float()
+        batch_BCHW = torch.stack(images).to(self.device)
+        if self.optimized:  # a smaller batch at the end is filled up: another shape would be built anew
+            missing = self.batch_size - len(batch_BCHW)
+            filled = torch.cat([batch_BCHW, batch_BCHW[:1].expand(missing, -1, -1, -1)])
+            return function(filled)[: len(batch_BCHW)].float()
+        return function(batch_BCHW.to(next(self.model.parameters()).dtype)).float()
 
     def _name(self, index: int) -> str:
         return self._names[index] if self._names else str(index)

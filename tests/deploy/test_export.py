@@ -1,6 +1,7 @@
 """Exported files compute what the model computes, or are not written."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,79 @@ def test_the_description_is_inside(classifier, tmp_path):
     assert from_dict(json.loads(found["swinkit"])) == classifier.spec
 
 
+def test_a_backbone_says_how_its_pictures_are_prepared(classifier, tmp_path):
+    path = name(tmp_path, "onnx")
+    export(classifier.backbone, path, to="onnx", preprocess=classifier.spec.preprocess)
+    found = READERS["onnx"](path)
+    assert len(found(torch.zeros(1, 3, 32, 32))) == 1
+    import onnx
+
+    said = json.loads({item.key: item.value for item in onnx.load(path).metadata_props}["swinkit"])
+    assert said["preprocess"]["mean"] == list(classifier.spec.preprocess.mean)
+    assert said["config"]["embed_dim"] == 8
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_stopped_in_the_middle_leaves_nothing(to: Target, stop, classifier, tmp_path, monkeypatch):
+    path = name(tmp_path, to)
+
+    def write(model, temporary, plan):
+        temporary.write_text("half")
+        temporary.with_suffix(".bin").write_text("half")
+        raise stop
+
+    monkeypatch.setattr(module, f"_write_{to}", write)
+    with pytest.raises(stop):
+        export(classifier, path, to=to)
+    assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource, signal, sys, torch
+from swinkit import InputError
+from swinkit.backbones import SwinConfig, build_backbone
+from swinkit.deploy import export
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+config = SwinConfig(
+    img_size=(16, 16), embed_dim=32, depths=(1,), num_heads=(1,), window_size=2, out_indices=(0,)
+)
+model = build_backbone(config).eval()
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+for to, ending in (("onnx", "onnx"), ("torch", "pt2"), ("openvino", "xml")):
+    if to not in sys.argv[2:]:
+        continue
+    try:
+        export(model, f"{sys.argv[1]}/model.{ending}", to=to)
+    except InputError as error:
+        assert "could not write" in str(error), error
+    else:
+        raise AssertionError(to)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on a file's size stands for a full disk")
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+    targets = ["torch"]
+    if not (missing("onnx") or missing("onnxruntime")):
+        targets.append("onnx")
+    if not (missing("onnx") or missing("openvino")):
+        targets.append("openvino")
+    command = [sys.executable, "-c", FULL, str(tmp_path), *targets]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_the_format_cannot_hold_is_refused(classifier, tmp_path, monkeypatch):
+    path = name(tmp_path, "onnx")
+    monkeypatch.setattr("swinkit.deploy.onnx_nodes.LARGEST", 1000)
+    with pytest.raises(swinkit.InputError, match="an ONNX file holds 2: choose a smaller size"):
+        export(classifier, path, to="onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_eight_bits_come_close(classifier, tmp_path):
     path = name(tmp_path, "onnx")
     draw = torch.Generator().manual_seed(1)
@@ -140,6 +214,20 @@ def test_rejects(classifier, tmp_path):
         export(classifier, onnx_path, to="onnx", calibration=[])
     with pytest.raises(swinkit.InputError, match="not a Linear"):
         export(nn.Linear(1, 1), onnx_path, to="onnx")
+    four = replace(backbone_config(), depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), out_indices=(0, 1, 2, 3))
+    segmenter = swinkit.create_segmenter(four, num_classes=2)
+    with pytest.raises(swinkit.InputError, match=r"not a Segmenter: export the backbone inside it"):
+        export(segmenter, onnx_path, to="onnx")
+    for size in ((0, 32), (32, -1)):
+        with pytest.raises(swinkit.InputError, match="a height and a width in pixels"):
+            export(classifier, name(tmp_path, "onnx"), to="onnx", size=size)
+    for picture in (torch.zeros(3, 16, 32), torch.zeros(1, 3, 32, 32), torch.zeros(3, 32, 32).double()):
+        with pytest.raises(swinkit.InputError, match=r"pictures must be \(3, 32, 32\) of float32"):
+            export(classifier, name(tmp_path, "onnx"), to="onnx", pictures=[picture])
+        with pytest.raises(swinkit.InputError, match=r"pictures must be \(3, 32, 32\) of float32"):
+            export(classifier, name(tmp_path, "onnx"), to="onnx", calibration=[picture])
+    with pytest.raises(swinkit.InputError, match="could not write"):
+        export(classifier, Path("/proc/no/such/model.pt2"), to="torch")
     absolute = build_backbone(replace(backbone_config(), position="absolute"))
     with pytest.raises(swinkit.InputError, match="an absolute position embedding is resized"):
         export(absolute, name(tmp_path, "onnx"), to="onnx", dynamic=True)

@@ -1,7 +1,9 @@
 """`swinkit.optimize`: right answers, an honest report, and a choice that is remembered."""
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -114,6 +116,94 @@ def test_a_broken_memory_costs_a_measurement_only(classifier, images, tmp_path, 
     assert optimize(classifier, images, engines=QUICK).engine in QUICK
 
 
+@pytest.mark.parametrize("change", [{"engine": "abacus"}, {"candidates": [{}]}, {"shape": 3}, "text", []])
+def test_a_memory_that_says_something_else_costs_a_measurement_only(
+    change, classifier, images, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SWINKIT_CACHE", str(tmp_path))
+    optimize(classifier, images, engines=QUICK)
+    (kept,) = (tmp_path / "optimize").iterdir()
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | change if isinstance(change, dict) else change))
+    report = optimize(classifier, images, engines=QUICK).report
+    assert not report.remembered
+    assert report.engine in QUICK
+    assert "ms" in str(report)
+    assert optimize(classifier, images, engines=QUICK).report.remembered  # it was written anew
+
+
+def test_a_remembered_engine_that_fails_now_is_replaced(classifier, images, monkeypatch):
+    first = optimize(classifier, images, engines=QUICK)
+    (other,) = {*QUICK} - {first.engine}
+
+    def fail(*_):
+        raise OSError("a library is\n missing")
+
+    if first.engine == "plain":  # what is right comes from it
+        monkeypatch.setattr(module, "relative_error", lambda found, _: 0.0 if calls.pop() else 1.0)
+        calls = [True, False, False]
+    else:
+        monkeypatch.setitem(ENGINES, "eager", replace(ENGINES["eager"], build=fail))
+    again = optimize(classifier, images, engines=QUICK)
+    assert again.engine == other
+    assert not again.report.remembered
+
+
+def test_an_engine_that_fails_is_named_with_its_error(classifier, images, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such\n operator")
+
+    monkeypatch.setitem(ENGINES, "eager", replace(ENGINES["eager"], build=fail))
+    report = optimize(classifier, images, engines=QUICK, remember=False).report
+    assert report.engine == "plain"
+    assert "RuntimeError: no such operator" in str(report)
+    with pytest.raises(swinkit.InputError, match=r"no engine ran .* RuntimeError: no such operator"):
+        optimize(classifier, images, engines=["eager"], remember=False)
+
+
+def test_what_is_installed_later_is_measured(classifier, images, monkeypatch):
+    """Not only what has a version in the key: a compiler, or the onnx package."""
+    monkeypatch.setitem(ENGINES, "inductor", replace(ENGINES["inductor"], quick=False))
+    absent = lambda name: f"{name} is not installed"  # noqa: E731
+    monkeypatch.setattr("swinkit.deploy.engines.missing", absent)
+    assert not optimize(classifier, images).report.remembered
+    assert optimize(classifier, images).report.remembered
+    monkeypatch.setattr(
+        "swinkit.deploy.engines.missing", lambda name: absent(name) if name == "openvino" else None
+    )
+    assert not optimize(classifier, images).report.remembered
+
+
+def test_two_threads_share_it(classifier, images):
+    fast = optimize(classifier, images, engines=["eager"])
+    batches = [torch.randn(1, 3, side, 20) for side in range(20, 32, 2)] * 3
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(fast, batches))
+    for a, b in zip(found, batches, strict=True):
+        torch.testing.assert_close(a, classifier(b), rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_of_none(classifier, images):
+    assert optimize(classifier, images, engines=["eager"])(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_head_trains_on_what_comes_out(name, backbone, images):
+    maps = optimize(backbone, images, engines=[name])(images)
+    head = nn.Conv2d(maps[0].shape[1], 2, 1)
+    head(maps[0]).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_hooks_are_called_or_the_engine_says_that_it_would_not(classifier, images):
+    calls = []
+    classifier.head.register_forward_hook(lambda *_: calls.append(1))
+    report = optimize(classifier, images, engines=["plain"]).report
+    assert calls
+    assert report.engine == "plain"
+    with pytest.raises(swinkit.InputError, match="forward hooks, which a folded form would not call"):
+        optimize(classifier, images, engines=["eager"])
+
+
 def test_an_engine_that_computes_wrongly_is_not_chosen(classifier, images, monkeypatch):
     wrong = replace(ENGINES["eager"], build=lambda *args: lambda x: torch.full((len(x), 5), float("nan")))
     monkeypatch.setitem(ENGINES, "eager", wrong)
@@ -151,12 +241,15 @@ def test_bfloat16_is_tried_where_the_chip_has_it(classifier, images, monkeypatch
         ({"example": torch.zeros(0, 3, 32, 32)}, "at least one"),
         ({"example": torch.zeros(1, 4, 32, 32)}, r"expected pictures \(B, 3, H, W\)"),
         ({"example": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, "floating point"),
+        ({"example": torch.zeros(1, 3, 32, 32, device="meta")}, "on cpu, where the model is"),
+        ({"model": "swin"}, "optimize takes a model, as swinkit.load returns; got str"),
+        ({"model": nn.Linear(3, 3)}, "a Linear has no convolution that reads pictures"),
     ],
 )
 def test_rejects(classifier, images, changes, message):
-    arguments = {"example": images, **changes}
+    arguments = {"model": classifier, "example": images, **changes}
     with pytest.raises(swinkit.InputError, match=message):
-        optimize(classifier, **arguments)
+        optimize(**arguments)
 
 
 def test_an_optimised_model_only_infers(classifier, images):

@@ -10,11 +10,12 @@ from torch import Tensor
 from swinkit.backbones.config import stage_windows
 from swinkit.backbones.pyramid import stage_maps
 from swinkit.bench.attention_peers import RollPartition, Site, flex
-from swinkit.bench.check import LIMITS, relative_error
+from swinkit.bench.check import LIMITS
 from swinkit.bench.outcome import Disagreement, Unavailable
 from swinkit.bench.profile import operators
 from swinkit.bench.timing import Spread, fastest, interleave, speedup
 from swinkit.bench.workload import DTYPES, MODELS
+from swinkit.deploy.measure import relative_error
 from swinkit.ops.window_attention import IMPLEMENTATIONS, can_run, window_attention
 from swinkit.ops.windows import fit_shift, fit_window
 
@@ -122,8 +123,8 @@ def measure(
         except Unavailable as reason:
             missing[name] = str(reason)
             continue
-        errors[name] = max(relative_error(x, y) for x, y in zip(found, wanted, strict=True))
-        if not errors[name] <= LIMITS[dtype]:
+        errors[name] = relative_error(found, wanted)
+        if errors[name] > LIMITS[dtype]:
             raise Disagreement(
                 f"{name} differs from the reference at stage {site.stage} in {dtype}: relative error "
                 f"{errors[name]:.1e}, allowed {LIMITS[dtype]:.0e}; nothing was timed."

@@ -15,6 +15,7 @@ from swinkit.bench.engines import Output
 from swinkit.bench.outcome import Disagreement
 from swinkit.bench.workload import MODELS, Workload
 from swinkit.classification import Classifier
+from swinkit.deploy.measure import output_list, relative_error, worst
 from swinkit.ops.windows import Pair, padded_size, to_pair
 from swinkit.weights import to_swinkit
 
@@ -54,12 +55,11 @@ class Check:
         Raises:
             Disagreement: it is above `LIMITS`.
         """
-        found, wanted = as_list(output), self._answer(name).outputs
+        found, wanted = output_list(output), self._answer(name).outputs
         if [x.shape for x in found] != [x.shape for x in wanted]:
             shapes = [tuple(x.shape) for x in found]
             raise Disagreement(f"{name} gives shapes {shapes} on {self.workload.label}: nothing was timed.")
-        error = max(relative_error(x, y) for x, y in zip(found, wanted, strict=True))
-        return self._judge(name, error, "its output")
+        return self._judge(name, relative_error(found, wanted), "its output")
 
     def training(self, name: str, model: nn.Module, step: Callable[[], Tensor]) -> float:
         """Largest relative error of the loss and the gradients, as norms of differences over norms.
@@ -80,7 +80,7 @@ class Check:
             errors += [_distance([found[key]], [wanted]) for key, wanted in answer.gradients.items()]
         else:
             errors.append(_distance([found[key] for key in answer.gradients], [*answer.gradients.values()]))
-        return self._judge(name, max(errors), "its loss or a gradient")
+        return self._judge(name, worst(errors), "its loss or a gradient")
 
     def note(self, name: str) -> str:
         """What a reader has to know of how a candidate was compared, or ""."""
@@ -110,7 +110,7 @@ class Check:
             loss.backward()
             return Answer(loss=float(loss.detach()), gradients=self._gradients(f"{library}/eager", model))
         with torch.inference_mode():
-            return Answer(outputs=[x.float().cpu() for x in as_list(model(images))])
+            return Answer(outputs=[x.float().cpu() for x in output_list(model(images))])
 
     def _compare_unpadded(self) -> None:
         """timm's model against ours where both compute the same."""
@@ -130,7 +130,7 @@ class Check:
 
     def _judge(self, name: str, error: float, what: str) -> float:
         limit = LIMITS[self.workload.dtype]
-        if not error <= limit:  # nan too
+        if error > limit:
             raise Disagreement(
                 f"{what} differs, {name}: relative error {error:.1e}, allowed {limit:.0e}, on "
                 f"{self.workload.label}; nothing was timed."
@@ -157,17 +157,6 @@ def unpadded_size(workload: Workload) -> Pair:
     patch, halvings = to_pair(config.patch_size), 2 ** (len(config.depths) - 1)
     step = (patch[0] * halvings * window[0], patch[1] * halvings * window[1])
     return padded_size(workload.size, step)
-
-
-def relative_error(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference, relative to the largest wanted value."""
-    difference = (found.detach().float().cpu() - wanted.float().cpu()).abs().max()
-    return float(difference / wanted.abs().max().clamp_min(1e-12))
-
-
-def as_list(output: Output | tuple[Tensor, ...]) -> list[Tensor]:
-    """Logits or maps as a list."""
-    return [output] if isinstance(output, Tensor) else list(output)
 
 
 def _distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:

@@ -79,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
         dynamic=args.dynamic,
         pictures=_real(spec, size, args.picture),
         calibration=None if args.calibrate is None else _folder(spec, size, args.calibrate),
+        preprocess=dataclasses.replace(spec.preprocess, size=size),
     )
     shapes = ", ".join("x".join(map(str, shape)) for shape in done.checked)
     print(f"{done.path} ({args.to}, {_bytes(done.path) / 1e6:.1f} MB)")

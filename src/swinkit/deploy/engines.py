@@ -70,6 +70,13 @@ def _always(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str |
 
 
 def _foldable(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    return _why_no_form(model)
+
+
+def _why_no_form(model: nn.Module) -> str | None:
+    """Why the folded form cannot stand for a model, None when it can."""
+    if any(item._forward_hooks or item._forward_pre_hooks for item in model.modules()):
+        return "it has forward hooks, which a folded form would not call"
     return why_not(model)
 
 
@@ -88,7 +95,7 @@ def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str
     def check(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
         if dtype not in dtypes:
             return f"{package} does not compute in {str(dtype).removeprefix('torch.')} on a CPU"
-        return why_not(model) or missing(package) or missing("onnx")
+        return _why_no_form(model) or missing(package) or missing("onnx")
 
     return check
 
@@ -103,10 +110,10 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _in_torch(module: Callable[[Tensor], Outputs], dtype: torch.dtype) -> Run:
-    """Cast pictures to `dtype` and outputs back."""
+    """Cast pictures to `dtype` and outputs back. Outputs are ordinary tensors: a head may train on them."""
 
     def run(images: Tensor) -> Outputs:
-        with torch.inference_mode():
+        with torch.no_grad():
             out = module(images.to(dtype))
             if isinstance(out, Tensor):
                 return out.to(images.dtype)
@@ -121,7 +128,7 @@ def _plain(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 
 def _form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
     """What torch's engines run: on a CPU the folded form, on a GPU the model with its own kernels."""
-    if example.device.type == "cpu" and why_not(model) is None:
+    if example.device.type == "cpu" and _why_no_form(model) is None:
         return fold(model, (example.shape[2], example.shape[3])).to(dtype)
     return _cast(model, dtype)
 
@@ -158,9 +165,10 @@ def onnx_session(graph: bytes | Path) -> Any:
 
 def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     from swinkit.deploy.onnx_graph import to_onnx  # noqa: PLC0415 (optional)
+    from swinkit.deploy.onnx_nodes import to_bytes  # noqa: PLC0415 (optional)
 
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
-    session = onnx_session(to_onnx(folded).SerializeToString())
+    session = onnx_session(to_bytes(to_onnx(folded)))
     name = session.get_inputs()[0].name
 
     def run(images: Tensor) -> Outputs:
@@ -173,10 +181,11 @@ def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 
 def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     from swinkit.deploy.onnx_graph import to_onnx  # noqa: PLC0415 (optional)
+    from swinkit.deploy.onnx_nodes import to_bytes  # noqa: PLC0415 (optional)
 
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
     core = openvino_core()
-    network = core.read_model(to_onnx(folded).SerializeToString())
+    network = core.read_model(to_bytes(to_onnx(folded)))
     network.reshape(list(example.shape))
     compiled = core.compile_model(
         network,

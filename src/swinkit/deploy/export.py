@@ -1,5 +1,6 @@
 """Writing a model for other programs, checked against the model before the file takes its place."""
 
+import io
 import json
 import os
 import warnings
@@ -19,11 +20,12 @@ from swinkit.deploy.int8 import quantise
 from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
 from swinkit.deploy.onnx_graph import to_onnx
+from swinkit.deploy.onnx_nodes import to_bytes
 from swinkit.deploy.packages import openvino_core, require
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
-from swinkit.ops.windows import Pair
-from swinkit.spec import to_dict
+from swinkit.ops.windows import Pair, to_pair
+from swinkit.spec import Preprocess, to_dict
 
 Target = Literal["onnx", "torch", "openvino"]
 
@@ -51,6 +53,16 @@ class Exported:
     checked: tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a writer is told: arguments of `export`, and the text that goes inside."""
+
+    size: Pair
+    dynamic: bool
+    calibration: Sequence[Tensor] | None
+    description: str
+
+
 def export(
     model: nn.Module,
     out: str | os.PathLike[str],
@@ -60,6 +72,7 @@ def export(
     dynamic: bool = False,
     pictures: Sequence[Tensor] = (),
     calibration: Sequence[Tensor] | None = None,
+    preprocess: Preprocess | None = None,
 ) -> Exported:
     """Write a classifier or backbone for another program; the batch is always free.
 
@@ -76,19 +89,24 @@ def export(
             `dynamic`.
         calibration: pictures like those; when given, linear layers are quantised to 8 bits, for "onnx" and
             "openvino". Then the difference is reported and nothing is refused.
+        preprocess: of a backbone: how its pictures are prepared, to be described inside the file; a
+            classifier says so itself.
 
     Raises:
-        InputError: the model, the target or the file's name do not fit, or a package is not installed.
+        InputError: the model, the target, a picture or the file's name do not fit, the file cannot be
+            written, or a package is not installed.
         RuntimeError: what was written computes something else.
     """
     path = Path(out)
     _check(model, path, to, dynamic, calibration)
     float_model = _float32(model)
-    size = size or _trunk(model).config.img_size
+    size = to_pair(size if size is not None else _trunk(model).config.img_size)
+    _check_pictures(_trunk(model), size, dynamic, [*pictures, *(calibration or ())])
+    plan = _Plan(size, dynamic, calibration, _description(model, preprocess))
     with atomic_path(path) as temporary:
         write = {"onnx": _write_onnx, "torch": _write_torch, "openvino": _write_openvino}[to]
-        write(float_model, temporary, size, dynamic, calibration)
         try:
+            write(float_model, temporary, plan)
             images = _examples(float_model, size, dynamic, pictures)
             error = _compare(float_model, READERS[to](temporary), images)
             if calibration is None and error > ALLOWED:
@@ -104,9 +122,12 @@ def _check(
     model: nn.Module, path: Path, to: str, dynamic: bool, calibration: Sequence[Tensor] | None
 ) -> None:
     if not isinstance(model, Classifier | SwinTransformer | SwinMixer):
+        inside = isinstance(getattr(model, "backbone", None), SwinTransformer | SwinMixer)
+        advice = (
+            "export the backbone inside it (--backbone)" if inside else "other models have no export here"
+        )
         raise InputError(
-            f"export writes Swin classifiers and backbones, not a {type(model).__name__}: export the "
-            "backbone inside it (--backbone)."
+            f"export writes Swin classifiers and backbones, not a {type(model).__name__}: {advice}."
         )
     if to not in SUFFIXES:
         raise InputError(f"cannot export to {to!r}: choose from {', '.join(SUFFIXES)}.")
@@ -126,6 +147,22 @@ def _check(
         require("onnxruntime" if to == "onnx" else "openvino", f"export to {to} (to check it)")
 
 
+def _check_pictures(
+    trunk: SwinTransformer | SwinMixer, size: Pair, dynamic: bool, pictures: Sequence[Tensor]
+) -> None:
+    if min(size) < 1:
+        raise InputError(f"the size is a height and a width in pixels; got {size}.")
+    in_chans = trunk.patch_embed.proj.in_channels
+    for picture in pictures:
+        fits = picture.dim() == 3 and picture.shape[0] == in_chans and picture.dtype == torch.float32
+        if not fits or picture.device.type != "cpu" or (not dynamic and tuple(picture.shape[1:]) != size):
+            sides = "H, W" if dynamic else f"{size[0]}, {size[1]}"
+            raise InputError(
+                f"pictures must be ({in_chans}, {sides}) of float32 on the CPU; got "
+                f"{tuple(picture.shape)} of {picture.dtype} on {picture.device}."
+            )
+
+
 def _trunk(model: nn.Module) -> SwinTransformer | SwinMixer:
     trunk = model.backbone if isinstance(model, Classifier) else model
     assert isinstance(trunk, SwinTransformer | SwinMixer)
@@ -142,48 +179,50 @@ def _float32(model: nn.Module) -> nn.Module:
     return deepcopy(model).cpu().float().eval()
 
 
-def _proto(model: nn.Module, size: Pair, dynamic: bool, calibration: Sequence[Tensor] | None) -> Any:
+def _proto(model: nn.Module, plan: _Plan) -> Any:
     """The ONNX model, with the description of ours inside."""
     from onnx import helper  # noqa: PLC0415 (optional)
 
-    proto = to_dynamic_onnx(model) if dynamic else to_onnx(fold(model, size), gemm=calibration is not None)
-    if calibration is not None:
-        proto = quantise(proto, calibration)
-    helper.set_model_props(proto, {"swinkit": _description(model)})
+    eight = plan.calibration is not None
+    proto = to_dynamic_onnx(model) if plan.dynamic else to_onnx(fold(model, plan.size), gemm=eight)
+    if plan.calibration is not None:
+        proto = quantise(proto, plan.calibration)
+    helper.set_model_props(proto, {"swinkit": plan.description})
     return proto
 
 
-def _description(model: nn.Module) -> str:
-    """The model as plain data: its specification, or a backbone's configuration, as JSON."""
-    return json.dumps(to_dict(getattr(model, "spec", None) or model.config))
+def _description(model: nn.Module, preprocess: Preprocess | None) -> str:
+    """The model as plain data, JSON: its specification; of a backbone its configuration and its pictures'."""
+    spec = getattr(model, "spec", None)
+    if spec is not None:
+        return json.dumps(to_dict(spec))
+    return json.dumps({"config": to_dict(model.config), "preprocess": to_dict(preprocess)})
 
 
-def _write_onnx(
-    model: nn.Module, path: Path, size: Pair, dynamic: bool, calibration: Sequence[Tensor] | None
-) -> None:
-    path.write_bytes(_proto(model, size, dynamic, calibration).SerializeToString())
+def _write_onnx(model: nn.Module, path: Path, plan: _Plan) -> None:
+    path.write_bytes(to_bytes(_proto(model, plan)))
 
 
-def _write_openvino(
-    model: nn.Module, path: Path, size: Pair, dynamic: bool, calibration: Sequence[Tensor] | None
-) -> None:
+def _write_openvino(model: nn.Module, path: Path, plan: _Plan) -> None:
     import openvino  # noqa: PLC0415 (optional)
 
-    proto = _proto(model, size, dynamic, calibration)
-    network = openvino_core().read_model(proto.SerializeToString())
-    network.set_rt_info(_description(model), "swinkit")
-    openvino.save_model(network, path, compress_to_fp16=False)
+    network = openvino_core().read_model(to_bytes(_proto(model, plan)))
+    network.set_rt_info(plan.description, "swinkit")
+    try:
+        openvino.save_model(network, path, compress_to_fp16=False)
+    except RuntimeError as error:  # how its writer says that the disk is full
+        raise OSError(" ".join(str(error).split())[:200]) from error
 
 
-def _write_torch(
-    model: nn.Module, path: Path, size: Pair, dynamic: bool, calibration: Sequence[Tensor] | None
-) -> None:
-    example = torch.zeros(2, _trunk(model).patch_embed.proj.in_channels, *size)
-    batch = torch.export.Dim("batch")
-    program = torch.export.export(fold(model, size), (example,), dynamic_shapes=({0: batch},), strict=False)
+def _write_torch(model: nn.Module, path: Path, plan: _Plan) -> None:
+    example = torch.zeros(2, _trunk(model).patch_embed.proj.in_channels, *plan.size)
+    form, batch = fold(model, plan.size), torch.export.Dim("batch")
+    program = torch.export.export(form, (example,), dynamic_shapes=({0: batch},), strict=False)
+    memory = io.BytesIO()  # on a full disk torch's own writer of files brings the whole process down
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own format's age
-        torch.export.save(program, path, extra_files={"swinkit.json": _description(model)})
+        torch.export.save(program, memory, extra_files={"swinkit.json": plan.description})
+    path.write_bytes(memory.getbuffer())
 
 
 def _examples(model: nn.Module, size: Pair, dynamic: bool, pictures: Sequence[Tensor]) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Comparing outputs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -11,9 +12,24 @@ def output_list(value: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def relative_error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Largest difference of any output, relative to that output's largest value; infinite for a NaN."""
-    worst = 0.0
-    for a, b in zip(found, expected, strict=True):
-        error = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30)
-        worst = max(worst, float("inf") if bool(error.isnan()) else error.item())
-    return worst
+    """Largest difference of any output, relative to that output's largest value.
+
+    Infinite where a number is NaN, a shape is another, or an output is missing.
+    """
+    if len(found) != len(expected):
+        return math.inf
+    return worst(_difference(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest error, 0 of none; infinite if one is NaN, which `max` alone sees only where it is first."""
+    return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        return math.inf
+    if not expected.numel():
+        return 0.0
+    found, expected = (item.detach().cpu().double() for item in (found, expected))
+    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).item()

@@ -47,10 +47,13 @@ def recall(name: str) -> Report | None:
     """Return the choice kept under a key; None when there is none, or the file does not read."""
     try:
         data: dict[str, Any] = json.loads(_path(name).read_text())
-        candidates = tuple(Candidate(**item) for item in data.pop("candidates"))
+        candidates = tuple(
+            Candidate(**{**item, **{field: _number(item[field]) for field in ("milliseconds", "error")}})
+            for item in data.pop("candidates")
+        )
         return Report(**{**data, "shape": tuple(data["shape"]), "candidates": candidates})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # a missing or foreign file only costs a measurement
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        return None  # a missing or foreign file, or no home for it, only costs a measurement
 
 
 def keep(name: str, report: Report) -> None:
@@ -58,8 +61,12 @@ def keep(name: str, report: Report) -> None:
     try:
         with atomic_path(_path(name)) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(report), indent=1))
-    except InputError:
+    except (InputError, RuntimeError):  # the latter: no home folder
         return
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def device_name(device: torch.device) -> str:

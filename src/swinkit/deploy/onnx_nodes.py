@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from swinkit.deploy.packages import require
+from swinkit.errors import InputError
 
 OPSET = 20
 """The first with Gelu; onnxruntime 1.17 and OpenVINO 2024 read it."""
@@ -14,8 +15,26 @@ IR_VERSION = 10
 INPUT = "images"
 LOGITS = "logits"
 
+LARGEST = 2**31 - 1
+"""Bytes that one ONNX file holds, by its format."""
+
 SMALL = 4096
 """Constants of up to so many numbers are written once."""
+
+
+def to_bytes(proto: Any) -> bytes:
+    """The file of a model.
+
+    Raises:
+        InputError: its weights and constants are more than the format holds.
+    """
+    held = sum(len(item.raw_data) for item in proto.graph.initializer)
+    if held > LARGEST:
+        raise InputError(
+            f"weights, biases and masks for this picture size take {held / 2**30:.1f} GiB, and an ONNX file "
+            "holds 2: choose a smaller size, or export with any height and width (--dynamic)."
+        )
+    return proto.SerializeToString()
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """`swinkit.optimize`: the fastest inference form of a model on the present machine, found by measuring."""
 
 import copy
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ class Optimized(nn.Module):
     """A classifier or backbone in its fastest form; made by `optimize`.
 
     Pictures of another shape than the example get a form of their own, by the same engine, when they first
-    come. It keeps no parameters of its own, only infers, and does not follow later changes of the model.
+    come; a batch of none goes to the model itself. It keeps no parameters of its own, only infers, and does
+    not follow later changes of the model. Threads may share it.
 
     Attributes:
         engine: what runs it.
@@ -47,6 +49,7 @@ class Optimized(nn.Module):
         self.report = report
         self._source = (source,)  # in a tuple, so that its parameters are not this module's
         self._forms: OrderedDict[Any, Run] = OrderedDict(forms)
+        self._lock = threading.Lock()
         for name in ("spec", "config", "channels", "strides", "out_indices"):
             if hasattr(source, name):
                 vars(self)[name] = getattr(source, name)
@@ -57,16 +60,26 @@ class Optimized(nn.Module):
         """The model it was made from."""
         return self._source[0]
 
+    @property
+    def device(self) -> torch.device:
+        """Where pictures have to be."""
+        return next(self.source.parameters()).device
+
     def forward(self, images_BCHW: Tensor) -> Outputs:
         """Map pictures (B, in_chans, H, W) to what the model gives, without gradients."""
         check_images(self.source, images_BCHW)
-        key = form_key(self.engine, images_BCHW)
-        if key not in self._forms:
-            self._forms[key] = ENGINES[self.engine].build(self.source, images_BCHW, self.dtype)
-            if len(self._forms) > MAX_SIZES:
-                self._forms.popitem(last=False)
-        self._forms.move_to_end(key)
-        return self._forms[key](images_BCHW)
+        return self._form(self.engine if len(images_BCHW) else "plain", images_BCHW)(images_BCHW)
+
+    def _form(self, engine: str, images_BCHW: Tensor) -> Run:
+        """The form for such pictures, built when they first come; the one not used for longest may go."""
+        key = form_key(engine, images_BCHW)
+        with self._lock:
+            if key not in self._forms:
+                self._forms[key] = ENGINES[engine].build(self.source, images_BCHW, self.dtype)
+                if len(self._forms) > MAX_SIZES:
+                    self._forms.popitem(last=False)
+            self._forms.move_to_end(key)
+            return self._forms[key]
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode.
@@ -115,6 +128,8 @@ def optimize(
         InputError: an engine that does not exist or cannot run here, a wrong example, or nothing within
             `max_error`.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"optimize takes a model, as swinkit.load returns; got {type(model).__name__}.")
     if not isinstance(example, Tensor) or example.dim() != 4 or 0 in example.shape:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise InputError(f"the example must be pictures (B, in_chans, H, W), at least one; got {shape}.")
@@ -129,12 +144,15 @@ def optimize(
         model = copy.deepcopy(model).eval()
     wanted = _wanted(model, example, engines, dtype)
     expected = output_list(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
-    key = memory.key(model, example, [f"{name} {kind}" for name, kind in wanted], max_error)
+    able = [f"{name} {kind} {can_run(name, model, example.device, kind) is None}" for name, kind in wanted]
+    key = memory.key(model, example, able, max_error)
     known = memory.recall(key) if remember else None
+    tried: list[_Trial] = []
     if known is not None:
-        wanted = [(name, kind) for name, kind in wanted if (name, str(kind)) == (known.engine, known.dtype)]
-    tried = [_Trial(name, kind).attempt(model, example, expected, max_error) for name, kind in wanted]
-    _time([trial for trial in tried if trial.run is not None], example)
+        chosen = [(name, kind) for name, kind in wanted if (name, str(kind)) == (known.engine, known.dtype)]
+        tried = _try(chosen, model, example, expected, max_error)
+    if not any(trial.seconds for trial in tried):  # nothing is remembered, or it does not hold any more
+        known, tried = None, _try(wanted, model, example, expected, max_error)
     good = [trial for trial in tried if trial.seconds]
     if not good:
         reasons = "; ".join(f"{trial.engine}: {trial.reason}" for trial in tried)
@@ -163,8 +181,12 @@ class _Trial:
         self.reason = can_run(self.engine, model, example.device, self.dtype) or ""
         if self.reason:
             return self
-        run = ENGINES[self.engine].build(model, example, self.dtype)
-        self.error = relative_error(output_list(run(example)), expected)
+        try:
+            run = ENGINES[self.engine].build(model, example, self.dtype)
+            self.error = relative_error(output_list(run(example)), expected)
+        except Exception as error:  # an engine of others may fail in any way; the report has to say so
+            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200] or 'no message'}"
+            return self
         limit = min(max_error, FLOAT32_ERROR) if self.dtype == torch.float32 else max_error
         if self.error <= limit:
             self.run = run
@@ -183,16 +205,18 @@ class _Trial:
         )
 
 
-def form_key(engine: str, images_BCHW: Tensor) -> tuple[int, ...]:
-    """What a form is made for: the size, and the batch where the engine needs it."""
+def form_key(engine: str, images_BCHW: Tensor) -> tuple[str | int, ...]:
+    """What a form is made for: the engine, the size, and the batch where the engine needs it."""
     shape = tuple(images_BCHW.shape)
-    return shape[2:] if ENGINES[engine].any_batch else shape
+    return (engine, *(shape[2:] if ENGINES[engine].any_batch else shape))
 
 
 def check_images(model: nn.Module, images_BCHW: Tensor) -> None:
     """Raise InputError unless these are pictures (B, in_chans, H, W) on the model's device."""
-    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    if images_BCHW.dim() != 4 or images_BCHW.shape[1] != first.in_channels:
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        raise InputError(f"a {type(model).__name__} has no convolution that reads pictures: give a backbone.")
+    if images_BCHW.dim() != 4 or images_BCHW.shape[1] != first.in_channels or 0 in images_BCHW.shape[2:]:
         shape = tuple(images_BCHW.shape)
         raise InputError(f"expected pictures (B, {first.in_channels}, H, W); got shape {shape}.")
     device = first.weight.device
@@ -228,6 +252,19 @@ def _wanted(
             if reason is None or (None not in reasons and item == dtypes[0]):
                 found.append((name, item))
     return found
+
+
+def _try(
+    wanted: Sequence[tuple[str, torch.dtype]],
+    model: nn.Module,
+    example: Tensor,
+    expected: list[Tensor],
+    max_error: float,
+) -> list[_Trial]:
+    """Build, compare and time candidates; those that may be chosen have `seconds`."""
+    tried = [_Trial(name, kind).attempt(model, example, expected, max_error) for name, kind in wanted]
+    _time([trial for trial in tried if trial.run is not None], example)
+    return tried
 
 
 def _time(trials: list[_Trial], example: Tensor) -> None:
