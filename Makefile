@@ -24,8 +24,7 @@ quickstart: install ## train on handwritten digits, evaluate, predict, draw: a f
 	$(BIN)/swinkit quickstart
 
 test: install lint types ## everything that has to be green: format, lint, types, tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/deploy --ignore=tests/bench
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/deploy tests/bench  # engines of others: fresh processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: install ## check format and style
 	$(BIN)/ruff format --check .
