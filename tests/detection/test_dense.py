@@ -23,6 +23,7 @@ from swinkit.detection.detector import Detector
 from swinkit.detection.foreground import foreground_loss, foreground_weights
 from swinkit.detection.necks import Fpn, build_neck
 from swinkit.detection.points import PointAssigner, box_of_points, kernel_grid, point_grid
+from swinkit.detection.reppoints_v2 import RepPointsV2Detector
 from swinkit.detection.structures import Detections, Targets
 from swinkit.errors import InputError
 from swinkit.ops.boxes import generalized_iou, paired_iou, pairwise_iou
@@ -162,6 +163,14 @@ def test_small_boxes_weigh_more_in_the_foreground() -> None:
     torch.testing.assert_close(foreground_loss([logits], [target], 8), positive + negative)
 
 
+def test_boxes_without_area_or_beyond_the_picture_weigh_what_is_seen_of_them() -> None:
+    odd = torch.tensor([[9.0, 9, 9, 12], [-40, -40, 12, 12]])
+    weights = foreground_weights(Targets(odd, torch.tensor([0, 1])), 2, (4, 4), 8)
+    assert weights[0].nonzero().tolist() == [[1, 1]]
+    assert float(weights[0, 1, 1]) == 1
+    assert weights[1].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
 # --- corners and points ---
 
 
@@ -259,6 +268,24 @@ def test_boxes_stay_in_their_picture_and_come_without_masks(head: HeadConfig) ->
             assert float(found.boxes[:, 2].max()) <= width
             assert float(found.boxes[:, 3].max()) <= height
     assert not model.has_masks
+
+
+def test_what_is_not_a_number_does_not_reach_the_deformable_convolution() -> None:
+    """It would end the process; so a training that diverges is told by its loss."""
+    model = tiny(REPPOINTS).eval()
+    assert isinstance(model, RepPointsV2Detector)
+
+    def check(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        assert bool(torch.isfinite(given[1]).all())
+
+    for layer in (model.dense.class_deform, model.dense.refined_deform):
+        layer.register_forward_pre_hook(check)
+    images = torch.full((1, 3, 64, 64), torch.nan)
+    target = Targets(torch.tensor([[10.0, 10, 40, 50]]), torch.tensor([1]))
+    losses = model.losses(images, [(64, 64)], [target])
+    assert not bool(torch.isfinite(losses["classes"]).all())
+    with torch.inference_mode():
+        assert len(model(images)[0]) == 0
 
 
 def test_the_least_score_is_asked_before_centerness() -> None:

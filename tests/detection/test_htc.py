@@ -31,6 +31,7 @@ from swinkit.detection.structures import Targets
 from swinkit.errors import InputError
 from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train import train
+from swinkit.train.prepare_detection import prepare_detection
 from swinkit.weights import from_swinkit, load, load_weights
 
 HEAD = HtcConfig(
@@ -135,6 +136,10 @@ def test_semantic_loss_is_cross_entropy_at_the_maps_size() -> None:
             wanted = int(batch[0, row * 8, column * 8])
             total -= 0.0 if wanted == 255 else float(probabilities[wanted, row, column])
     assert float(head.loss(logits, batch)) == pytest.approx(0.2 * total / 64, rel=1e-5)
+    odd = torch.full((1, 59, 61), 255, dtype=torch.uint8)
+    odd[0, 59 * 7 // 8, 61 * 7 // 8] = 2
+    only = -0.2 * float(probabilities[2, 7, 7]) / 64
+    assert float(head.loss(logits, odd)) == pytest.approx(only, rel=1e-5), "any size"
 
 
 def test_global_attention_is_over_the_whole_map() -> None:
@@ -218,6 +223,24 @@ def test_a_job_with_stuff_maps_trains_saves_and_is_used(object_folder, tmp_path:
     assert "--soft-nms is --nms soft" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "run")]) == 0
     capsys.readouterr()
+
+
+def test_only_who_reads_stuff_needs_every_map(object_folder, tmp_path: Path) -> None:
+    data = object_folder(count=4)
+    write_stuff(data)
+    (data / "stuffthingmaps" / "train" / "2.png").unlink()
+    settings = job(data, tmp_path / "run")
+    boxes = prepare_detection(settings, None)
+    assert len(boxes.data.train_set) == 4, "Mask R-CNN does not care"
+    reads = dataclasses.replace(settings, model=dataclasses.replace(TINY, head="htc", stuff_classes=2))
+    with pytest.raises(InputError, match=r"2\.png has no stuff map"):
+        prepare_detection(reads, None)
+    skips = dataclasses.replace(reads, data=dataclasses.replace(reads.data, bad="skip"))
+    prepared = prepare_detection(skips, None)
+    assert len(prepared.data.train_set) == 3
+    assert prepared.model.semantic is not None
+    without = dataclasses.replace(reads, model=dataclasses.replace(reads.model, semantic=False))
+    assert len(prepare_detection(without, None).data.train_set) == 4
 
 
 def test_stuff_is_asked_for_or_left_out(object_folder, tmp_path: Path) -> None:

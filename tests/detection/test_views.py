@@ -192,3 +192,9 @@ def test_categories_in_another_order_are_put_into_the_models(tmp_path) -> None:
 def test_views_that_cannot_be_are_refused(bad) -> None:
     with pytest.raises(InputError):
         ViewConfig(**bad)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)])
+def test_scales_are_numbers_above_0(scales: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="scales must be one or more numbers above 0"):
+        ViewConfig(scales=scales)

@@ -8,7 +8,7 @@ from swinkit.data.coco import read_coco
 from swinkit.data.config import Split
 from swinkit.data.object_config import ObjectDataConfig, ObjectKind
 from swinkit.data.objects import ObjectDataset, Problems
-from swinkit.data.stuff import find_stuff, with_stuff
+from swinkit.data.stuff import find_stuff, with_known_stuff, with_stuff
 from swinkit.data.voc import read_voc
 from swinkit.data.yolo import NAME_FILES, read_yolo
 from swinkit.errors import InputError
@@ -116,8 +116,11 @@ def _stuffed(
     """The pictures to train on with their stuff maps, if there are any."""
     if part not in ("train", None):
         return dataset
-    folder = config.stuff or find_stuff(dataset, root)
-    return dataset if folder is None else with_stuff(dataset, folder, problems)
+    if config.stuff is not None:
+        return with_stuff(dataset, config.stuff, problems)
+    # Those that lie there unasked for are no reason to leave out a picture: not every detector reads them.
+    folder = find_stuff(dataset, root)
+    return dataset if folder is None else with_known_stuff(dataset, folder)
 
 
 def _refuse_empty(root: Path) -> ObjectDataset:

@@ -45,6 +45,31 @@ def with_stuff(dataset: ObjectDataset, folder: Path, problems: Problems) -> Obje
     return replace(dataset, records=tuple(records), problems=(*dataset.problems, *problems.close()))
 
 
+def with_known_stuff(dataset: ObjectDataset, folder: Path) -> ObjectDataset:
+    """Give every picture its map, if the folder has it; whether all must have one depends on the detector."""
+    places = [folder / f"{record.path.stem}.png" for record in dataset.records]
+    records = (
+        replace(record, stuff=place) if place.is_file() else record
+        for record, place in zip(dataset.records, places, strict=True)
+    )
+    return replace(dataset, records=tuple(records))
+
+
+def only_with_stuff(dataset: ObjectDataset, problems: Problems) -> ObjectDataset:
+    """Report the pictures without a map where others have one.
+
+    Raises:
+        InputError: as `problems` says.
+    """
+    if not any(record.stuff is not None for record in dataset.records):
+        return dataset
+    for record in dataset.records:
+        if record.stuff is None:
+            problems.add(f"{record.path.name} has no stuff map, as other pictures have", "add it")
+    kept = tuple(record for record in dataset.records if record.stuff is not None)
+    return replace(dataset, records=kept, problems=(*dataset.problems, *problems.close()))
+
+
 def open_stuff(record: ObjectRecord, classes: int) -> Image.Image:
     """Return a picture's map, 8 bit.
 

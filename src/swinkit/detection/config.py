@@ -4,6 +4,7 @@ A `DetectorConfig` is a backbone, a pyramid neck, a head of one kind of detector
 chosen. Every kind of head has its own dataclass.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -227,7 +228,7 @@ class ViewConfig:
             raise InputError(f"a tile needs at least 32 pixels a side; got {self.tile}.")
         if not 0 <= self.overlap < 0.9:
             raise InputError(f"overlap is a share of a tile, from 0 to below 0.9; got {self.overlap}.")
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise InputError(f"scales must be one or more numbers above 0; got {self.scales}.")
 
 

@@ -126,6 +126,8 @@ def verify_corners(corners_R2: Tensor, heat_HW: Tensor, offsets_2HW: Tensor, str
     if rows < 2 or columns < 2:
         return corners_R2
     _, index = F.max_pool2d(heat_HW.sigmoid()[None, None], 2, stride=1, return_indices=True)
+    # What is not a number cannot be looked up; its box stays without a score above the least one.
+    corners_R2 = torch.nan_to_num(corners_R2, nan=0.0)
     x = (corners_R2[:, 0] / stride).clamp(0, columns - 2).floor().long()
     y = (corners_R2[:, 1] / stride).clamp(0, rows - 2).floor().long()
     best = index[0, 0, y, x]

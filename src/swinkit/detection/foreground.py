@@ -13,6 +13,8 @@ from swinkit.ops.windows import Pair
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss."""
+LEAST_AREA = 1.0
+"""In square pixels: a box of next to none would outweigh all others."""
 
 
 def foreground_weights(target: Targets, num_classes: int, size: Pair, stride: int) -> Tensor:
@@ -25,9 +27,9 @@ def foreground_weights(target: Targets, num_classes: int, size: Pair, stride: in
         stride: pixels between two of its points.
     """
     weights_KHW = target.boxes.new_zeros(num_classes, *size)
-    areas = box_areas(target.boxes)
+    areas = box_areas(target.boxes).clamp(min=LEAST_AREA)
     for at in areas.argsort(descending=True).tolist():
-        x1, y1, x2, y2 = (int(edge / stride) for edge in target.boxes[at].tolist())
+        x1, y1, x2, y2 = (max(0, int(edge / stride)) for edge in target.boxes[at].tolist())
         weights_KHW[target.labels[at], y1 : y2 + 1, x1 : x2 + 1] = 1 / areas[at]
     return weights_KHW
 

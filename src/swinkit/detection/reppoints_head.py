@@ -92,6 +92,8 @@ class RepPointsV2Head(nn.Module):
         offsets = torch.cat([self.offset_top_left(top_left), self.offset_bottom_right(bottom_right)], dim=1)
         first = self.first(F.relu(self.first_conv(points)))
         where = (1 - self.gradient) * first.detach() + self.gradient * first - self.kernel
+        # torchvision reads outside its memory where an offset is not a number; the loss shows it anyway.
+        where = torch.nan_to_num(where, nan=0.0)
         verified = torch.cat([heat, offsets], dim=1)
         scores = self.scores(F.relu(self.class_deform(torch.cat([classes, verified], dim=1), where)))
         moves = self.refined(F.relu(self.refined_deform(torch.cat([points, verified], dim=1), where)))

@@ -57,11 +57,14 @@ class SemanticHead(nn.Module):
 
         Args:
             logits_BKHW: of `forward`.
-            stuff_BHW: classes of the pixels at the pictures' padded size, 255 for none; every n-th is taken.
+            stuff_BHW: classes of the pixels at the pictures' padded size, 255 for none; of each point the
+                nearest before it is taken.
         """
-        rows, columns = logits_BKHW.shape[2:]
-        every = (stuff_BHW.shape[1] // rows, stuff_BHW.shape[2] // columns)
-        wanted = stuff_BHW[:, :: every[0], :: every[1]].long()
+        rows, columns = (
+            torch.arange(points, device=stuff_BHW.device) * pixels // points
+            for points, pixels in zip(logits_BKHW.shape[2:], stuff_BHW.shape[1:], strict=True)
+        )
+        wanted = stuff_BHW[:, rows[:, None], columns].long()
         total = F.cross_entropy(logits_BKHW, wanted, ignore_index=IGNORE, reduction="sum")
         return self.loss_weight * total / max(wanted.numel(), 1)
 

@@ -9,7 +9,8 @@ import torch
 
 from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
-from swinkit.data.objects import ObjectDataset
+from swinkit.data.objects import ObjectDataset, Problems
+from swinkit.data.stuff import only_with_stuff
 from swinkit.detection.build import build_detector
 from swinkit.detection.config import HeadConfig, TwoStageConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
@@ -23,7 +24,7 @@ from swinkit.train.build import backbone_of
 from swinkit.train.data import JobData
 from swinkit.train.detection_config import DetectConfig, DetectorOptions
 from swinkit.train.detection_module import DetectionModule
-from swinkit.train.prepare_semantic import stuff_classes, with_semantic, with_stuff_branch
+from swinkit.train.prepare_semantic import reads_stuff, stuff_classes, with_semantic, with_stuff_branch
 from swinkit.train.prepared import Prepared, spec_of_run
 
 
@@ -35,6 +36,8 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     """
     train_set, val_set = open_object_data(config)
     options = config.model
+    if reads_stuff(options):
+        train_set = only_with_stuff(train_set, Problems(config.data.bad))
     masks = _with_masks(options, train_set)
     semantic = with_semantic(options, train_set)
     torch.manual_seed(config.trainer.seed)

@@ -10,6 +10,11 @@ from swinkit.models_detection import HEADS
 from swinkit.train.detection_config import DetectorOptions
 
 
+def reads_stuff(options: DetectorOptions) -> bool:
+    """Whether stuff maps are learnt if there are any."""
+    return isinstance(HEADS[options.head], HtcConfig) and options.semantic is not False
+
+
 def with_semantic(options: DetectorOptions, data: ObjectDataset) -> bool:
     """Whether the detector learns stuff as well.
 
