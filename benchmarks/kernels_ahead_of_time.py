@@ -222,7 +222,7 @@ def bytes_of_a_window(case: Case) -> dict[str, float]:
 
 def sources() -> str:
     """Digest of the kernels and their configurations."""
-    folder = Path(configs.__file__).parent
+    folder = Path(configs.__file__ or "").parent
     digest = hashlib.sha256()
     for path in sorted(folder.glob("triton_*.py")):
         digest.update(path.read_bytes())
