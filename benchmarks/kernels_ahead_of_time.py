@@ -5,10 +5,17 @@ tensor instructions, 16-byte loads. And the bytes a window asks for, against the
 run, so nothing here is a speed.
 
     python benchmarks/kernels_ahead_of_time.py [--only backward_window] [--target sm_90]
+    python benchmarks/kernels_ahead_of_time.py --resume --cases 50
+
+A case takes about ten seconds of a core, all of them more than an hour and a half. --resume keeps what the
+results file has of the same kernels and the same Triton, and goes on; --cases then counts new ones. The file
+is written after every case.
 """
 
 import argparse
+import hashlib
 import itertools
+import json
 import re
 import subprocess
 import tempfile
@@ -27,7 +34,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.compiler import compile as compile_kernel
 
-from common import write_results
+from common import RESULTS, write_results
 
 ATTENTION = "swinkit.ops.window_attention"
 configs = import_module(f"{ATTENTION}.triton_configs")
@@ -184,7 +191,8 @@ def _read_amd(binary: Any) -> dict[str, Any]:
     used = {name: int(value) for name, value in re.findall(r"\.(\w+):\s+(\d+)", code)}
     return {
         "registers": used["vgpr_count"],
-        "spills": used["vgpr_spill_count"] + used["sgpr_spill_count"],
+        "spills": used["vgpr_spill_count"] + used["private_segment_fixed_size"] // 4,
+        "scalars_in_vector_lanes": used["sgpr_spill_count"],  # moved to other registers, not to memory
         "tensor_instructions": len(re.findall(TENSOR_INSTRUCTION, code)),
         "loads_of_16_bytes": len(re.findall(r"(?:global|buffer)_load_dwordx4", code)),
         "stores_of_16_bytes": len(re.findall(r"(?:global|buffer)_store_dwordx4", code)),
@@ -212,8 +220,40 @@ def bytes_of_a_window(case: Case) -> dict[str, float]:
     return {"bytes_asked": asked, "bytes_fewest": fewest, "ratio": asked / fewest}
 
 
+def sources() -> str:
+    """Digest of the kernels and their configurations."""
+    folder = Path(configs.__file__ or "").parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("triton_*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of an earlier run that still hold: of the same kernels and Triton. None where there are none."""
+    try:
+        found = json.loads(path.read_text())["results"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    same = (found.get("triton"), found.get("sources")) == (version("triton"), sources())
+    return list(found["rows"]) if same else []
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """What tells one case's row from another's."""
+    fields = ("kernel", "target", "window", "channels", "dtype", "tf32", "padded")
+    return " ".join(str(list(value) if isinstance(value := row[name], tuple) else value) for name in fields)
+
+
 def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def write(rows: list[dict[str, Any]]) -> Path:
+    """Write the results file; environment and date are those of the latest run."""
+    total = len(list(every_case()))
+    results = {"triton": version("triton"), "sources": sources(), "cases": total, "rows": rows}
+    return write_results("kernels_ahead_of_time", results, folder=RESULTS)
 
 
 def main() -> int:
@@ -224,17 +264,22 @@ def main() -> int:
     parser.add_argument("--only", choices=KERNELS, help="one kernel")
     parser.add_argument("--target", choices=TARGETS, help="one chip")
     parser.add_argument("--cases", type=int, default=None, help="the first so many only")
+    parser.add_argument("--resume", action="store_true", help="go on where the results file ends")
     args = parser.parse_args()
     cases = [
         case
         for case in every_case((args.target,) if args.target else tuple(TARGETS))
         if args.only in {None, case.kernel}
     ]
-    rows = []
-    for case in cases[: args.cases]:
+    rows = kept_rows(RESULTS / "kernels_ahead_of_time.json") if args.resume else []
+    done = {name_of(row) for row in rows}
+    waiting = [case for case in cases if name_of(asdict(case)) not in done]
+    path = None
+    for case in waiting[: args.cases]:
         row = inspect(case) | bytes_of_a_window(case)
         print(*(f"{name}={value}" for name, value in row.items()), flush=True)
         rows.append(row)
+        path = write(rows)
     columns = (
         "kernel",
         "target",
@@ -254,9 +299,8 @@ def main() -> int:
             *(f"{row[name]:.2f}" if name == "ratio" else str(row[name]) for name in columns + found)
         )
     Console(width=220).print(table)
-    print(f"{len(rows)} of {len(cases)} cases compiled")
-    results = {"triton": version("triton"), "cases": len(cases), "rows": rows}
-    print(f"written: {write_results('kernels_ahead_of_time', results)}")
+    print(f"{len(rows)} of {len(list(every_case()))} cases compiled, of these {len(done)} in earlier runs")
+    print(f"written: {path or 'nothing new'}")
     return 1 if any(row["problems"] for row in rows) else 0
 
 

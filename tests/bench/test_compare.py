@@ -10,7 +10,7 @@ import swinkit
 from swinkit.bench import libraries
 from swinkit.bench.check import needs_padding, unpadded_size
 from swinkit.bench.compare import CANDIDATES, Comparison, Row, choose, compare
-from swinkit.bench.engines import INFERENCE
+from swinkit.bench.engines import INFERENCE, TRAINING
 from swinkit.bench.figures import draw_comparisons
 from swinkit.bench.outcome import Disagreement, Unavailable
 from swinkit.bench.report import comparison_columns, comparison_data, comparison_rows
@@ -194,6 +194,20 @@ def test_an_engine_that_fails_is_named_with_its_error(monkeypatch):
     assert found.rows == []
     assert found.missing == {"swinkit/frozen": "RuntimeError: no such operator"}
     assert comparison_columns(found)[3] == "times as fast as the baseline"
+
+
+def test_an_engine_that_fails_while_it_is_built_is_named(monkeypatch):
+    def fail(*_):
+        raise OSError("no compiler")
+
+    monkeypatch.setitem(INFERENCE, "frozen", fail)
+    monkeypatch.setitem(TRAINING, "compile", lambda model: fail)
+    found = compare(TOY, ["swinkit/eager", "swinkit/frozen"], rounds=1)
+    assert found.missing == {"swinkit/frozen": "OSError: no compiler"}
+    training = dataclasses.replace(TOY, step="training")
+    found = compare(training, ["swinkit/eager", "swinkit/compile"], rounds=1)
+    assert found.missing == {"swinkit/compile": "OSError: no compiler"}
+    assert [row.name for row in found.rows] == ["swinkit/eager"]
 
 
 def test_a_library_that_computes_something_else_at_a_size_is_named():

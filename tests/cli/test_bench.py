@@ -36,6 +36,13 @@ def test_help_names_the_subjects(capsys: pytest.CaptureFixture[str]) -> None:
         (["linear", "--table"], "--table measures its own rows"),
         (["linear", "--size", "224"], "an exponent needs two sizes"),
         (["linear", "--size", "224x100", "448"], "square pictures"),
+        (["linear", "--dtype", "float32", "bfloat16"], "one precision at a time"),
+        (["attention", "--step", "training"], "--step means nothing to attention: leave it out"),
+        (["attention", "--candidates", "timm/eager"], "--candidates means nothing to attention"),
+        (["table5", "--size", "112"], "--size means nothing to table5"),
+        (["linear", "--batch", "2"], "--batch means nothing to linear"),
+        (["--table", "--batch", "4"], "--batch means nothing to --table, whose rows say what they measure"),
+        (["--table", "--no-memory"], "--no-memory means nothing to --table"),
         (["everything"], "everything"),
     ],
 )

@@ -1,6 +1,8 @@
 """What can be said of window attention's Triton kernels without a GPU: refusals, tracing, machine code."""
 
+import dataclasses
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +121,34 @@ def test_every_listed_case_is_one_the_library_would_launch(monkeypatch):
     assert {case.kernel for case in cases} == set(module.KERNELS)
     assert {case.target for case in cases} == set(module.TARGETS)
     assert len({(case, case.blocks) for case in cases}) == len(cases)
+
+
+def test_compiling_goes_on_where_it_ended(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("kernels_ahead_of_time")
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    compiled = []
+
+    def inspect(case):
+        compiled.append(case)
+        if len(compiled) == 3:
+            raise KeyboardInterrupt
+        found = dict.fromkeys(
+            ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes"), 0
+        )
+        return dataclasses.asdict(case) | dataclasses.asdict(case.blocks) | found | {"problems": []}
+
+    monkeypatch.setattr(module, "inspect", inspect)
+    words = ["kernels", "--target", "sm_90", "--only", "forward_window"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(KeyboardInterrupt):
+        module.main()
+    monkeypatch.setattr(sys, "argv", [*words, "--resume", "--cases", "2"])
+    assert module.main() == 0
+    assert compiled[2] == compiled[3]  # the one that was stopped
+    assert len(set(compiled)) == 4
+    rows = json.loads((tmp_path / "kernels_ahead_of_time.json").read_text())["results"]["rows"]
+    assert len({module.name_of(row) for row in rows}) == len(rows) == 4
+    monkeypatch.setattr(module, "sources", lambda: "other kernels")
+    assert module.kept_rows(tmp_path / "kernels_ahead_of_time.json") == []
+    assert module.kept_rows(tmp_path / "none.json") == []

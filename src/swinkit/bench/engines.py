@@ -33,6 +33,18 @@ class Noted:
         return self.run()
 
 
+class FirstStep:
+    """A training step that runs `first` once, and then `step`."""
+
+    def __init__(self, first: Callable[[], Tensor], step: Callable[[], Tensor]) -> None:
+        self.next = first
+        self.step = step
+
+    def __call__(self) -> Tensor:
+        run, self.next = self.next, self.step
+        return run()
+
+
 def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Workload) -> Call:
     """A call that runs the model once on `images`; whatever is compiled is compiled when this returns.
 
@@ -45,14 +57,9 @@ def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Work
     Raises:
         Unavailable: the engine is not installed, or cannot run this model here.
     """
-    with _quietly():
+    with _quietly(), _named():
         call = INFERENCE[engine](model, images, workload)
-        try:
-            call()
-        except Unavailable:
-            raise
-        except Exception as error:  # an engine of others may fail in any way; the reader has to know
-            raise Unavailable(f"{type(error).__name__}: {_line(error)}") from error
+        call()
     return call
 
 
@@ -76,7 +83,12 @@ def training_call(
         optimizer.step()
         return loss.detach()
 
-    return step
+    def first() -> Tensor:
+        """A step whose failure names the candidate; those that are timed are bare."""
+        with _named():
+            return step()
+
+    return FirstStep(first, step)
 
 
 def _eager(model: nn.Module, images: Tensor, workload: Workload) -> Call:
@@ -218,6 +230,17 @@ def _tensors(arrays: list[Any]) -> Output:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or "no message"
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Turn a failure into a reason: an engine of others may fail in any way, and the reader has to know."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception as error:
+        raise Unavailable(f"{type(error).__name__}: {_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -4,18 +4,15 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from swinkit import machine
 from swinkit.files import atomic_path
 from swinkit.machine import cpu_facts
-
-ROOT = Path(__file__).resolve().parents[3]
-"""The checkout that this package is in, if it is in one."""
 
 PACKAGES = ("swinkit", "torch", "torchvision", "lightning", "numpy")
 PEERS = ("timm", "transformers", "triton", "onnxruntime", "openvino")
@@ -66,14 +63,8 @@ def installed_version(name: str) -> str | None:
 
 def commit() -> str:
     """Short hash of the checkout's commit, "+" behind it when tracked files differ, "" outside a checkout."""
-    try:
-        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT:
-            return ""  # installed into another project's folder
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head + ("+" if changed else "")
+    head, plus, _ = (machine.commit() or "").partition("+")
+    return head[:12] + plus
 
 
 def write_json(path: Path, results: Any, device: str | torch.device = "cpu") -> None:
@@ -81,8 +72,3 @@ def write_json(path: Path, results: Any, device: str | torch.device = "cpu") -> 
     text = json.dumps({"environment": environment(device), "results": results}, indent=1)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n")
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()

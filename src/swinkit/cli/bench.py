@@ -88,6 +88,7 @@ def main(argv: list[str]) -> int:
         raise InputError("--rows picks rows of the bars table: add --table.")
     if args.table and args.subject != "models":
         raise InputError(f"--table measures its own rows: leave out {args.subject!r}, or --table.")
+    _refuse_unused(args)
     device = pick_device(args.device)
     import torch
 
@@ -101,6 +102,30 @@ def main(argv: list[str]) -> int:
     except Disagreement as error:
         stderr().print(f"swinkit: {error}")
         return 1
+
+
+USED: dict[str, tuple[str, ...]] = {
+    "models": ("model", "batch", "size", "dtype", "step", "candidates", "baseline", "no_memory"),
+    "attention": ("model", "batch", "dtype"),
+    "table5": ("model", "batch", "dtype"),
+    "table8": ("model", "batch", "size", "dtype", "candidates"),
+    "linear": ("model", "size", "dtype"),
+    "table": (),
+}
+"""What is measured -> the options that say how; the others would change nothing."""
+
+
+def _refuse_unused(args: BenchArgs) -> None:
+    """Raise InputError if an option was given that means nothing here."""
+    what = "table" if args.table else args.subject
+    usual = BenchArgs()
+    for name in USED["models"]:
+        if name not in USED[what] and getattr(args, name) != getattr(usual, name):
+            option = f"--{name.replace('_', '-')}"
+            place = "--table, whose rows say what they measure" if args.table else args.subject
+            raise InputError(f"{option} means nothing to {place}: leave it out.")
+    if what == "linear" and len(args.dtype) > 1:
+        raise InputError("linear measures one precision at a time: give one --dtype.")
 
 
 def say(line: str) -> None:
@@ -140,6 +165,7 @@ def _models(args: BenchArgs, device: "torch.device") -> int:
     import torch
 
     from swinkit.bench.compare import QUICK, choose, compare
+    from swinkit.bench.environment import write_json
     from swinkit.bench.figures import draw_comparisons
     from swinkit.bench.memory import peak_memory
     from swinkit.bench.report import comparison_columns, comparison_data, comparison_rows
@@ -175,6 +201,8 @@ def _models(args: BenchArgs, device: "torch.device") -> int:
         )
         found.append(comparison)
         print_table(comparison_columns(comparison), comparison_rows(comparison), title=workload.label)
+        done = [comparison_data(comparison) for comparison in found]
+        write_json(args.out / "models.json", done, device)  # after every setting, as a sweep takes long
     draw_comparisons(args.out / "models.png", found)
     written(args, "models", [comparison_data(comparison) for comparison in found], device)
     return 0

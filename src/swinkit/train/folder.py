@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,7 @@ import torch
 
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
-from swinkit.machine import cpu_facts
+from swinkit.machine import commit, cpu_facts
 from swinkit.spec import ModelSpec, from_dict, to_dict
 from swinkit.train.config import JobConfig
 from swinkit.train.jobs import job_from_json
@@ -97,23 +96,13 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "commit": git_commit(),
+        "commit": commit(),
     }
 
 
 def cpu_name() -> str:
     """Return the processor's name as the system tells it."""
     return next(iter(cpu_facts("model name")), platform.processor())
-
-
-def git_commit() -> str | None:
-    """Return the commit of this package's checkout, "+" added when files differ from it; None outside one."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def is_main_process() -> bool:
@@ -128,13 +117,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:
