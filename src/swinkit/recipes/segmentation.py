@@ -51,11 +51,11 @@ def camvid() -> SegmentConfig:
         ),
         data=MaskDataConfig(batch_size=8),
         augment=MaskAugmentConfig(crop=(176, 240), ratio=(0.4, 1.0)),
-        loss=LossConfig(class_weights="counted", dice=0.5),
+        loss=LossConfig(class_weights="counted", counted_power=0.5, dice=0.5),
         inference=InferenceConfig(crop=(176, 240), stride=(120, 160), short_side=270),
         optimizer=OptimizerConfig(lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
-        schedule=ScheduleConfig(epochs=45, warmup_epochs=2, warmup_lr=1e-5, min_lr=1e-6, kind="cosine"),
-        trainer=TrainerConfig(validate_every=9, log_every=20),
+        schedule=ScheduleConfig(epochs=50, warmup_epochs=2, warmup_lr=1e-5, min_lr=1e-6, kind="cosine"),
+        trainer=TrainerConfig(validate_every=10, log_every=20),
     )
 
 
