@@ -10,18 +10,19 @@ from torch import Tensor
 import swinkit
 from golden_cases import Case, assert_close, assert_gradients, cases, meta_state
 from swinkit.backbones import Pyramid, build_backbone
+from swinkit.ops import Implementation
 from swinkit.spec import swin_config
 from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 
 CASES = cases("dense", "mmdet3")
 
 
-@pytest.mark.parametrize("impl", ["reference", "sdpa"])
+@pytest.mark.parametrize("impl", ["reference", "sdpa", "chunked"])
 @pytest.mark.parametrize("case", CASES)
-def test_maps_and_gradients(case: Case, impl: str) -> None:
+def test_maps_and_gradients(case: Case, impl: Implementation) -> None:
     spec, io, weights = case.spec(), case.io, case.weights
     config = swin_config(spec)
-    backbone = build_backbone(config, attention_impl="reference" if impl == "reference" else "sdpa").eval()
+    backbone = build_backbone(config, attention_impl=impl).eval()
     report = load_weights(backbone, weights)
     assert report.format == {"dense": "official_dense", "mmdet3": "mmdet3"}[case.kind]
     assert (report.resized, report.fresh, report.unused) == ([], [], [])

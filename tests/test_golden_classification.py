@@ -13,6 +13,7 @@ from swinkit.backbones.config import SwinMixerConfig
 from swinkit.backbones.cost import count_flops
 from swinkit.backbones.pyramid import Pyramid, Stage
 from swinkit.classification import Classifier, build_classifier
+from swinkit.ops import Implementation
 from swinkit.spec import swin_config
 from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weights
 from swinkit.weights.models import Checkpoint, build
@@ -20,11 +21,11 @@ from swinkit.weights.models import Checkpoint, build
 CASES = cases("classifier")
 
 
-@pytest.mark.parametrize("impl", ["reference", "sdpa"])
+@pytest.mark.parametrize("impl", ["reference", "sdpa", "chunked"])
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_and_gradients(case: Case, impl: str) -> None:
+def test_outputs_and_gradients(case: Case, impl: Implementation) -> None:
     spec, io, weights = case.spec(), case.io, case.weights
-    model = build_classifier(spec, attention_impl="reference" if impl == "reference" else "sdpa").eval()
+    model = build_classifier(spec, attention_impl=impl).eval()
     report = load_weights(model, weights)
     assert not report.fresh
     assert not report.unused

@@ -314,12 +314,13 @@ def test_backbone_compiles_whole():
 
 def test_implementations_give_the_same_model():
     outputs = []
-    for impl in ("reference", "sdpa"):
+    for impl in ("reference", "sdpa", "chunked"):
         torch.manual_seed(0)
         model = build_backbone(small().config, attention_impl=impl).eval()
         outputs.append(model(torch.ones(1, 3, 50, 70).cumsum(-1) / 35 - 1))
-    for first, second in zip(*outputs, strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+    for first, *others in zip(*outputs, strict=True):
+        for other in others:
+            torch.testing.assert_close(first, other, rtol=1e-4, atol=1e-5)
 
 
 def test_strides_of_oblong_patches_are_pairs():

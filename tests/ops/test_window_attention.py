@@ -213,7 +213,8 @@ def test_rejects_what_does_not_fit():
     with pytest.raises(InputError, match="pad_qkv must be"):
         window_attention(qkv, table, window=(4, 4), pad_qkv=pad[:2])
     with pytest.raises(
-        InputError, match="unknown attention implementation 'fast': choose auto, triton, sdpa, reference"
+        InputError,
+        match="unknown attention implementation 'fast': choose auto, triton, chunked, sdpa, reference",
     ):
         window_attention(qkv, table, window=(4, 4), impl="fast")  # type: ignore[arg-type]
 
@@ -232,16 +233,18 @@ def test_auto_logs_its_choice_once(caplog, monkeypatch):
         for _ in range(3):
             window_attention(qkv, table, window=(4, 4))
     assert [record.getMessage() for record in caplog.records] == [
-        'window attention: "auto" chose "sdpa" on cpu'
+        'window attention: "auto" chose "chunked" on cpu'
     ]
 
 
-def test_auto_takes_the_reference_for_float32_training_on_a_cpu(caplog, monkeypatch):
-    monkeypatch.setattr(api, "_logged", set())
-    qkv, table, _ = make((4, 4), (4, 4), 1, 4, torch.float32)
-    with caplog.at_level(logging.INFO, logger=api.__name__):
-        got = window_attention(qkv.requires_grad_(), table, window=(4, 4))
-        window_attention(qkv.bfloat16(), table.bfloat16(), window=(4, 4))
-    assert torch.equal(got, window_attention(qkv, table, window=(4, 4), impl="reference"))
-    chosen = [record.getMessage().split('"')[3] for record in caplog.records]
-    assert chosen == ["reference", "sdpa"]
+def test_auto_takes_plain_operators_where_a_program_is_exported():
+    """A program that named an operator of ours could not be loaded without this library."""
+
+    class Attend(torch.nn.Module):
+        def forward(self, qkv: Tensor) -> Tensor:
+            return window_attention(qkv, None, window=(4, 4), shift=(2, 2))
+
+    qkv, _, _ = make((5, 6), (4, 4), 2, 4, torch.float32)
+    program = torch.export.export(Attend(), (qkv,))
+    assert not any("swinkit" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(qkv), Attend()(qkv))

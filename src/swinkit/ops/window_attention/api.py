@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from swinkit.errors import InputError
-from swinkit.ops.window_attention import reference, sdpa, triton
+from swinkit.ops.window_attention import chunked, reference, sdpa, triton
 from swinkit.ops.windows import Pair
 
 logger = logging.getLogger(__name__)
 
-Implementation = Literal["auto", "reference", "sdpa", "triton"]
+Implementation = Literal["auto", "reference", "sdpa", "chunked", "triton"]
 
 
 class _Attention(Protocol):
@@ -41,8 +41,13 @@ class _Attention(Protocol):
         ...
 
 
-IMPLEMENTATIONS: dict[str, _Attention] = {"triton": triton, "sdpa": sdpa, "reference": reference}
-"""In the order in which "auto" tries them, but for what `_by_speed` says."""
+IMPLEMENTATIONS: dict[str, _Attention] = {
+    "triton": triton,
+    "chunked": chunked,
+    "sdpa": sdpa,
+    "reference": reference,
+}
+"""In the order in which "auto" tries them: the fastest first (benchmarks/window_attention.py)."""
 
 _logged: set[str] = set()
 
@@ -119,17 +124,8 @@ def _choose(impl: str, qkv: Tensor) -> str:
 
 
 def _by_speed(qkv: Tensor) -> list[str]:
-    """Names in the order "auto" tries them.
-
-    On the CPU, scaled_dot_product_attention has no fused backward for a mask that learns; in float32 the
-    reference is then the faster of the two (benchmarks/window_attention.py).
-    """
-    names = list(IMPLEMENTATIONS)
-    if qkv.device.type == "cpu":
-        names.remove("triton")  # there it could only be interpreted
-    if qkv.device.type == "cpu" and qkv.dtype == torch.float32 and qkv.requires_grad:
-        names.sort(key=lambda name: name != "reference")
-    return names
+    """Names in the order "auto" tries them. On the CPU Triton could only interpret its kernels."""
+    return [name for name in IMPLEMENTATIONS if name != "triton" or qkv.device.type != "cpu"]
 
 
 def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> None:
