@@ -94,7 +94,7 @@ def test_the_table_says_what_was_not_measured(
     words = ["--table", "--rows", "gpu-training", "gpu-attention-eager", "--device", "cpu"]
     assert main(["bench", *words, "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("not measured: needs a GPU") == 2
-    rows = json.loads((tmp_path / "table.json").read_text())["results"]
+    rows = json.loads((tmp_path / "table_gpu-training_gpu-attention-eager.json").read_text())["results"]
     assert [(row["row"], row["verdict"]) for row in rows] == [
         ("gpu-attention-eager", "not measured"),
         ("gpu-training", "not measured"),

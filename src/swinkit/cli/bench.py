@@ -28,7 +28,7 @@ class BenchArgs(CommonArgs):
         subject: what to measure. models: whole models. attention: window attention alone, stage by stage.
             table5: ways of shifting windows. table8: picture sizes. linear: cost from 224 to 2048 pixels.
         table: measure the rows of the bars table instead, one line each.
-        rows: with --table: which rows; all of them without.
+        rows: with --table: which rows, into a file of their name; all of them without.
         model: models to measure; "toy" is a tiny one to try the command with. Without it each subject has its
             own.
         batch: pictures a call; several make a sweep.
@@ -259,6 +259,7 @@ def _table(args: BenchArgs, device: "torch.device") -> int:
     names = choose(args.rows)
     on_gpu = torch.cuda.is_available() and any(BARS[name].needs == "cuda" for name in names)
     where = torch.device("cuda" if on_gpu else "cpu")
+    file = "_".join(("table", *args.rows))  # rows measured apart do not replace each other
     lines, data, refused = [], [], False
     for name in names:
         say(name)
@@ -274,10 +275,10 @@ def _table(args: BenchArgs, device: "torch.device") -> int:
             measured += f"; profile in {args.out / f'profile_{name}.txt'}"
         lines.append((name, bar.what, bar.against, bar.bar_text(), measured, bar.verdict(outcome) or "-"))
         data.append(outcome_data(name, outcome))
-        write_json(args.out / "table.json", data, where)  # after every row, as the rows take long
+        write_json(args.out / f"{file}.json", data, where)  # after every row, as the rows take long
     columns = ("row", "what", "against", "bar", "measured: median (quartiles) [ours / peer]", "")
     print_table(columns, lines, title="The bars, as ratios in one run")
-    written(args, "table", data, where)
+    written(args, file, data, where)
     return 1 if refused else 0
 
 
