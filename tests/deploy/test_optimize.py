@@ -209,6 +209,17 @@ def test_bfloat16_on_request(classifier, images):
         optimize(classifier, images, engines=["eager"], dtype=torch.bfloat16, max_error=1e-6)
 
 
+def test_bfloat16_is_computed_in_float32_where_the_chip_only_emulates_it(classifier, images, monkeypatch):
+    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(module, "ENGINES", {name: module.ENGINES[name] for name in ("plain", "eager")})
+    fast = optimize(classifier, images.bfloat16(), dtype=torch.bfloat16, remember=False)
+    assert {item.dtype for item in fast.report.candidates} == {"torch.float32"}
+    assert fast(images.bfloat16()).dtype == torch.bfloat16
+    monkeypatch.setattr(module, "has_bfloat16", lambda: True)
+    report = optimize(classifier, images, dtype=torch.bfloat16, max_error=0.5, remember=False).report
+    assert {item.dtype for item in report.candidates} == {"torch.bfloat16"}
+
+
 def test_bfloat16_is_tried_where_the_chip_has_it(classifier, images, monkeypatch):
     monkeypatch.setattr(module, "has_bfloat16", lambda: True)
     report = optimize(classifier, images, engines=QUICK, max_error=0.5).report

@@ -116,7 +116,8 @@ def optimize(
         engines: names from `swinkit.deploy.engines.ENGINES`; None for all that can run here and build in
             seconds.
         dtype: torch.float32 or torch.bfloat16 (on a GPU also float16); None for float32, and for a shorter
-            type where the chip computes in it.
+            type where the chip computes in it. Without `engines`, bfloat16 on a processor that only emulates
+            it is computed in float32, which is faster and closer; the report says so.
         max_error: largest difference from the model in float32, relative to its largest output.
         remember: use and keep the choice.
 
@@ -187,7 +188,8 @@ class _Trial:
         except Exception as error:  # an engine of others may fail in any way; the report has to say so
             self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200] or 'no message'}"
             return self
-        limit = min(max_error, FLOAT32_ERROR) if self.dtype == torch.float32 else max_error
+        exact = self.dtype == torch.float32 and example.dtype == torch.float32  # outputs are rounded alike
+        limit = min(max_error, FLOAT32_ERROR) if exact else max_error
         if self.error <= limit:
             self.run = run
         else:
@@ -236,7 +238,9 @@ def _wanted(
     if dtype is not None and dtype not in allowed:
         names = ", ".join(str(item) for item in allowed)
         raise InputError(f"dtype on {device.type} must be one of {names}, or None; got {dtype}.")
-    if dtype is not None:
+    if dtype == torch.bfloat16 and engines is None and device.type == "cpu" and not has_bfloat16():
+        dtypes = [torch.float32]
+    elif dtype is not None:
         dtypes = [dtype]
     else:
         dtypes = allowed if device.type != "cpu" or has_bfloat16() else [torch.float32]
