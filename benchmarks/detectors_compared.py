@@ -298,7 +298,7 @@ def detector(folder: Path, *, counted: bool = False) -> Detector:
 
 def count_flops(model: Detector, pictures: Sequence[Image.Image]) -> float:
     """Mean multiply-adds a picture, as many regions looked at as are really found."""
-    look = PictureDetector(model)
+    look = PictureDetector(model.requires_grad_(False))  # the counter asks parameters for their graph
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.torchvision.deform_conv2d: deformable_flops}
     )

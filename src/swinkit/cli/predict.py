@@ -46,7 +46,7 @@ class Args(CommonArgs):
         slide: segmentation: read by sliding crops.
         full_size: segmentation: read pictures at their own size, large ones in tiles, whatever the model was
             tested with.
-        score: detection: least score; without it the model's own, but at least 0.05.
+        score: detection: least score; without it the model's own, but at least 0.25.
         most: detection: objects a picture, at most.
         only: detection: names of the classes to search for.
         soft_nms: detection: lower the scores of boxes that overlap better ones, instead of dropping them; the

@@ -31,8 +31,9 @@ def segment() -> SegmentConfig:
 def camvid() -> SegmentConfig:
     """CamVid (367 pictures, 11 classes), a small Swin UperNet from scratch, sized for 2 CPU cores.
 
-    Paper: not in the paper. Measured here: 43.8 test mIoU (55.2 in validation, a drive more like those of the
-    training) after 1 h 03 min on one thread of an AMD EPYC CPU; see benchmarks/results/camvid.json.
+    Paper: not in the paper. Measured here: 44.8 test mIoU (45.4 at three sizes and mirrored; 55.5 in
+    validation, a drive more like those of the training) after 55 min on two threads of an AMD EPYC CPU; see
+    benchmarks/results/camvid.json.
     Hardware: 2 CPU cores. Pictures are seen at 0.4 to 1 times their size, which shows the model twice as many
     of them in the time, and read at 0.75.
     Command: swinkit train camvid --data ./camvid --out runs/camvid
