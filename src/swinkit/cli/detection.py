@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 ROWS = 40
 """Most rows of a table; beyond, the worst classes or the first pictures are shown."""
 SHOWN = 0.25
-"""Least score that `swinkit predict` asks for. Detectors are published with a lower one, for the sake of average
-precision; most of what they find so is noise to a person."""
+"""Least score that `swinkit predict` asks for. Detectors are published with a lower one, for the sake of
+average precision; most of what they find so is noise to a person."""
 LINES = "predictions.jsonl"
 """Results of a folder as they come, one picture a line, so that a stopped prediction can go on."""
 
