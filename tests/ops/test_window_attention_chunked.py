@@ -5,6 +5,7 @@ import importlib
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from swinkit.ops import Implementation, window_attention
 from swinkit.ops.window_attention import can_run
@@ -129,7 +130,7 @@ def test_autocast_leaves_its_arithmetic_alone():
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_operators_keep_their_promises(keep):
     operands = [item.detach().requires_grad_(keep) for item in make(torch.float32)]
-    torch.library.opcheck(op.forward_op, (*operands, None, [3, 4], [1, 2], 0.5, True, 0.0, keep))
+    opcheck(op.forward_op, (*operands, None, [3, 4], [1, 2], 0.5, True, 0.0, keep))
 
 
 def test_compiles_whole_with_gradients():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from swinkit.bench.outcome import Unavailable
 from swinkit.ops.windows import (
+    MASKED,
     Pair,
     expand_bias,
     merge,
@@ -26,9 +27,6 @@ from swinkit.ops.windows import (
     region_ids,
     region_mask,
 )
-
-MASKED = -100.0
-"""As the published code has it."""
 
 
 @dataclass(frozen=True, kw_only=True)

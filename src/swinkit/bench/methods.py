@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.layers import WindowAttention
 from swinkit.ops.windows import (
+    MASKED,
     Pair,
     expand_bias,
     merge,
@@ -27,9 +28,6 @@ from swinkit.ops.windows import (
     region_mask,
     relative_position_index,
 )
-
-MASKED = -100.0
-"""As the published code has it for tokens of another region; here for tokens that only fill up a window."""
 
 
 class Replaced(nn.Module):
@@ -95,6 +93,7 @@ def padded_shift(qkv: Tensor, table: Tensor, window: Pair, shift: Pair, pad_qkv:
     q, k, v = partition(qkv_BPQC, window).unflatten(-1, (3, h, d)).permute(2, 0, 3, 1, 4)
     offset_1hNN = expand_bias(table, window).to(qkv.dtype)[None]
     if any(shift):
+        # Tokens that only fill up a window are kept out like those of another region.
         real_PQ = F.pad(qkv.new_zeros(size), (before[1], after[1], before[0], after[0]), value=MASKED)
         real_TN = partition(real_PQ[None, ..., None], window)[..., 0]
         keys_G11N = real_TN.repeat(B, 1)[:, None, None]

@@ -45,10 +45,7 @@ from swinkit.layers import (
     SwinMixerBlock,
     WindowAttention,
 )
-from swinkit.ops.windows import Pair, expand_bias, fit_shift, padded_size
-
-MASKED = -100.0
-"""Added to the score of two tokens of different regions, as in `window_attention`."""
+from swinkit.ops.windows import MASKED, Pair, expand_bias, fit_shift, padded_size
 
 Block = SwinBlock | SwinMixerBlock
 Foldable = Classifier | SwinTransformer | SwinMixer

@@ -19,10 +19,7 @@ from swinkit.classification import Classifier
 from swinkit.deploy.onnx_nodes import INPUT, LOGITS, Graph
 from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock
-from swinkit.ops.windows import Pair, expand_bias
-
-MASKED = -100.0
-"""Added to the score of two tokens of different regions, as in `window_attention`."""
+from swinkit.ops.windows import MASKED, Pair, expand_bias
 
 
 def to_dynamic_onnx(model: nn.Module) -> Any:

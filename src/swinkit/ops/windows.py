@@ -14,6 +14,9 @@ from swinkit.errors import InputError
 
 Pair = tuple[int, int]
 
+MASKED = -100.0
+"""Added to the score of two tokens of different regions: the published code's value, so results agree."""
+
 WindowPolicy = Literal["clamp", "clamp_axis", "pad", "pad_axis"]
 """What to do on a map that is not larger than a window.
 

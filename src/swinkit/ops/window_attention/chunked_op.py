@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from swinkit.ops.windows import (
+    MASKED,
     Pair,
     expand_bias,
     padded_size,
@@ -22,9 +24,6 @@ from swinkit.ops.windows import (
     region_mask,
     relative_position_index,
 )
-
-MASKED = -100.0
-"""As the published code: see reference.py."""
 
 CHUNK = 1 << 17
 """Scores of a chunk, at most: half a megabyte in float32, about what a core's second cache holds."""
@@ -64,7 +63,7 @@ class _Plan:
     chunks: tuple[_Chunk, ...]
 
 
-@torch.library.custom_op("swinkit::window_attention_chunked", mutates_args=())
+@custom_op("swinkit::window_attention_chunked", mutates_args=())
 def forward_op(
     qkv: Tensor,
     bias_table: Tensor | None,
@@ -134,7 +133,7 @@ def _forward_fake(
     )
 
 
-@torch.library.custom_op("swinkit::window_attention_chunked_backward", mutates_args=())
+@custom_op("swinkit::window_attention_chunked_backward", mutates_args=())
 def backward_op(
     grad_out: Tensor,
     kept: Tensor,
@@ -153,9 +152,7 @@ def backward_op(
     h, N, high = weights_GhNN.shape[1], window[0] * window[1], _high(kept.dtype)
     d = C // h
     plan = _plan((B, H, W), (window[0], window[1]), (shift[0], shift[1]), h)
-    grad_qkv, grad_table, grad_pad = _backward_fake(
-        grad_out, kept, weights_GhNN, bias_table, pad_qkv, seed, window, shift, scale, appearance, dropout
-    )
+    grad_qkv, grad_table, grad_pad = _backward_fake(grad_out, kept, weights_GhNN, bias_table, pad_qkv)
     grad_out_tokens, grad_tokens = grad_out.reshape(B * H * W, C), grad_qkv.view(B * H * W, 3 * C)
     bias_hNN, pad_token = kept.new_zeros(h, N, N, dtype=high), kept.new_zeros(3 * C, dtype=high)
     with torch.autocast("cpu", enabled=False):
@@ -202,12 +199,7 @@ def _backward_fake(
     weights_GhNN: Tensor,
     bias_table: Tensor | None,
     pad_qkv: Tensor | None,
-    seed: Tensor | None,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-    appearance: bool,
-    dropout: float,
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     B, H, W, C = grad_out.shape
     h = weights_GhNN.shape[1]

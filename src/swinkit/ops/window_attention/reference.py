@@ -7,10 +7,7 @@ Legend: B pictures, H W rows and columns of the map, P Q of the padded map, h he
 import torch
 from torch import Tensor
 
-from swinkit.ops.windows import Pair, expand_bias, merge, padded_size, partition, region_mask
-
-MASKED = -100.0
-"""Added to the score of two tokens of different regions: the published code's value, so results agree."""
+from swinkit.ops.windows import MASKED, Pair, expand_bias, merge, padded_size, partition, region_mask
 
 
 def can_run(qkv: Tensor) -> str | None:

@@ -11,10 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swinkit.ops.windows import Pair, expand_bias, padded_size, region_mask
-
-MASKED = -100.0
-"""As the published code: see reference.py."""
+from swinkit.ops.windows import MASKED, Pair, expand_bias, padded_size, region_mask
 
 
 def can_run(qkv: Tensor) -> str | None:
