@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", so that callers can tell it from a defect of ours."""
+"""The one exception that means "the input is wrong", and how others are told in a line."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     The command line prints the sentence without a traceback and exits with code 2.
     """
+
+
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What any exception says, on one line of at most `most` characters; "no message" if nothing."""
+    return " ".join(str(error).split())[:most] or "no message"

@@ -11,7 +11,7 @@ import torch
 
 from swinkit.bench import libraries
 from swinkit.bench.check import Check
-from swinkit.bench.engines import INFERENCE, TRAINING, Noted, inference_call, training_call
+from swinkit.bench.engines import INFERENCE, TRAINING, Noted, inference_call, named, training_call
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.timing import Spread, interleave, speedup, threads
 from swinkit.bench.workload import Workload
@@ -200,10 +200,11 @@ def prepare(
         call = inference_call(engine, model, images.to(workload.torch_dtype), workload)
         return call, float("nan") if check is None else check.output(name, call())
     step = training_call(engine, model, images, workload.labels().to(device), workload)
+    first = named()(step)  # a failure is a reason; the steps that are timed are bare
     if check is None:
-        step()
+        first()
         return step, float("nan")
-    return step, check.training(name, model, step)
+    return step, check.training(name, model, first)
 
 
 def _note(name: str, call: Callable[[], Any], check: Check) -> str:

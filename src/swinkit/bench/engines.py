@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
 from swinkit.deploy.packages import openvino_core
+from swinkit.errors import one_line
 
 Output = Tensor | list[Tensor]
 Call = Callable[[], Output]
@@ -33,18 +34,6 @@ class Noted:
         return self.run()
 
 
-class FirstStep:
-    """A training step that runs `first` once, and then `step`."""
-
-    def __init__(self, first: Callable[[], Tensor], step: Callable[[], Tensor]) -> None:
-        self.next = first
-        self.step = step
-
-    def __call__(self) -> Tensor:
-        run, self.next = self.next, self.step
-        return run()
-
-
 def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Workload) -> Call:
     """A call that runs the model once on `images`; whatever is compiled is compiled when this returns.
 
@@ -57,7 +46,7 @@ def inference_call(engine: str, model: nn.Module, images: Tensor, workload: Work
     Raises:
         Unavailable: the engine is not installed, or cannot run this model here.
     """
-    with _quietly(), _named():
+    with _quietly(), named():
         call = INFERENCE[engine](model, images, workload)
         call()
     return call
@@ -83,12 +72,7 @@ def training_call(
         optimizer.step()
         return loss.detach()
 
-    def first() -> Tensor:
-        """A step whose failure names the candidate; those that are timed are bare."""
-        with _named():
-            return step()
-
-    return FirstStep(first, step)
+    return step
 
 
 def _eager(model: nn.Module, images: Tensor, workload: Workload) -> Call:
@@ -220,7 +204,7 @@ def _export(model: nn.Module, images: Tensor, path: Path) -> None:
     try:
         torch.onnx.export(model, (images,), str(path), dynamo=True, external_data=False)
     except Exception as error:  # the exporter may fail in any way on a model of others
-        raise Unavailable(f"torch.onnx.export failed: {_line(error)}") from error
+        raise Unavailable(f"torch.onnx.export failed: {one_line(error, 200)}") from error
 
 
 def _tensors(arrays: list[Any]) -> Output:
@@ -228,19 +212,15 @@ def _tensors(arrays: list[Any]) -> Output:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or "no message"
-
-
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
+def named() -> Iterator[None]:
     """Turn a failure into a reason: an engine of others may fail in any way, and the reader has to know."""
     try:
         yield
     except Unavailable:
         raise
     except Exception as error:
-        raise Unavailable(f"{type(error).__name__}: {_line(error)}") from error
+        raise Unavailable(f"{type(error).__name__}: {one_line(error, 200)}") from error
 
 
 @contextlib.contextmanager

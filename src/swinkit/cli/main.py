@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from swinkit import __version__
-from swinkit.errors import InputError
+from swinkit.errors import InputError, one_line
 
 COMMANDS: dict[str, str] = {
     "quickstart": "swinkit.cli.quickstart:main",
@@ -135,8 +135,8 @@ def _explain(error: BaseException, *, verbose: bool) -> int:
         case _ if verbose:
             raise error
         case _:
-            text = " ".join(str(error).split()) or "no message"
-            code, line = 1, f"defect: {type(error).__name__}: {text} (add -v to see where; please report it)"
+            text = f"{type(error).__name__}: {one_line(error)}"
+            code, line = 1, f"defect: {text} (add -v to see where; please report it)"
     print(f"swinkit: {line}", file=sys.stderr)
     return code
 

@@ -22,7 +22,7 @@ from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
 from swinkit.deploy.onnx_graph import to_onnx
 from swinkit.deploy.onnx_nodes import to_bytes
 from swinkit.deploy.packages import openvino_core, require
-from swinkit.errors import InputError
+from swinkit.errors import InputError, one_line
 from swinkit.files import atomic_path
 from swinkit.ops.windows import Pair, to_pair
 from swinkit.spec import Preprocess, to_dict
@@ -211,7 +211,7 @@ def _write_openvino(model: nn.Module, path: Path, plan: _Plan) -> None:
     try:
         openvino.save_model(network, path, compress_to_fp16=False)
     except RuntimeError as error:  # how its writer says that the disk is full
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        raise OSError(one_line(error, 200)) from error
 
 
 def _write_torch(model: nn.Module, path: Path, plan: _Plan) -> None:

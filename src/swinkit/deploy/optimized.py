@@ -16,7 +16,7 @@ from swinkit.deploy import memory
 from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
 from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.report import Candidate, Report
-from swinkit.errors import InputError
+from swinkit.errors import InputError, one_line
 
 ROUNDS = 5
 """Times each candidate runs, in turns, after it has run once for the check and once to warm up."""
@@ -186,7 +186,7 @@ class _Trial:
             run = ENGINES[self.engine].build(model, example, self.dtype)
             self.error = relative_error(output_list(run(example)), expected)
         except Exception as error:  # an engine of others may fail in any way; the report has to say so
-            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200] or 'no message'}"
+            self.reason = f"{type(error).__name__}: {one_line(error, 200)}"
             return self
         exact = self.dtype == torch.float32 and example.dtype == torch.float32  # outputs are rounded alike
         limit = min(max_error, FLOAT32_ERROR) if exact else max_error
