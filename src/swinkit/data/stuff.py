@@ -1,5 +1,6 @@
 """Stuff maps: the class of every pixel beside the objects of a picture, as COCO-Stuff has them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,22 +36,18 @@ def with_stuff(dataset: ObjectDataset, folder: Path, problems: Problems) -> Obje
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: --data.stuff is a folder with a PNG file a picture.")
-    records = []
-    for record in dataset.records:
-        place = folder / f"{record.path.stem}.png"
-        if place.is_file():
-            records.append(replace(record, stuff=place))
-        else:
-            problems.add(f"{record.path.name} has no stuff map {place}", "add it")
-    return replace(dataset, records=tuple(records), problems=(*dataset.problems, *problems.close()))
+    return _only_mapped(
+        with_known_stuff(dataset, folder),
+        problems,
+        lambda record: f"{record.path.name} has no stuff map {_place(record, folder)}",
+    )
 
 
 def with_known_stuff(dataset: ObjectDataset, folder: Path) -> ObjectDataset:
     """Give every picture its map, if the folder has it; whether all must have one depends on the detector."""
-    places = [folder / f"{record.path.stem}.png" for record in dataset.records]
     records = (
-        replace(record, stuff=place) if place.is_file() else record
-        for record, place in zip(dataset.records, places, strict=True)
+        replace(record, stuff=place) if (place := _place(record, folder)).is_file() else record
+        for record in dataset.records
     )
     return replace(dataset, records=tuple(records))
 
@@ -63,11 +60,11 @@ def only_with_stuff(dataset: ObjectDataset, problems: Problems) -> ObjectDataset
     """
     if not any(record.stuff is not None for record in dataset.records):
         return dataset
-    for record in dataset.records:
-        if record.stuff is None:
-            problems.add(f"{record.path.name} has no stuff map, as other pictures have", "add it")
-    kept = tuple(record for record in dataset.records if record.stuff is not None)
-    return replace(dataset, records=kept, problems=(*dataset.problems, *problems.close()))
+    return _only_mapped(
+        dataset,
+        problems,
+        lambda record: f"{record.path.name} has no stuff map, as other pictures have",
+    )
 
 
 def open_stuff(record: ObjectRecord, classes: int) -> Image.Image:
@@ -97,3 +94,18 @@ def open_stuff(record: ObjectRecord, classes: int) -> Image.Image:
             "--model.stuff-classes."
         )
     return Image.fromarray(stuff.astype(np.uint8))
+
+
+def _place(record: ObjectRecord, folder: Path) -> Path:
+    return folder / f"{record.path.stem}.png"
+
+
+def _only_mapped(
+    dataset: ObjectDataset, problems: Problems, told: Callable[[ObjectRecord], str]
+) -> ObjectDataset:
+    """Report the pictures without a map, and leave them out."""
+    for record in dataset.records:
+        if record.stuff is None:
+            problems.add(told(record), "add it")
+    kept = tuple(record for record in dataset.records if record.stuff is not None)
+    return replace(dataset, records=kept, problems=(*dataset.problems, *problems.close()))
