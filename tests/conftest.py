@@ -2,8 +2,11 @@
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,22 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+
+JOB = """
+import os, signal, sys
+from pathlib import Path
+from lightning.pytorch.callbacks import Callback
+from swinkit.train import train
+from swinkit.train.jobs import job_from_json
+
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    train(job_from_json(Path(sys.argv[1]).read_text()), callbacks=[Kill()])
+"""
 
 
 def pytest_configure() -> None:
@@ -74,6 +93,26 @@ def picture_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / root
 
     return make
+
+
+@pytest.fixture
+def run_job(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a job in a process of its own: `run_job(config)`, or `run_job(config, kill_at=step)`."""
+
+    def run(config: Any, kill_at: int = -1) -> subprocess.CompletedProcess[str]:
+        script, settings = tmp_path / "job.py", tmp_path / "job.json"
+        script.write_text(JOB)
+        settings.write_text(config.to_json())
+        return subprocess.run(
+            [sys.executable, script, settings, str(kill_at)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+
+    return run
 
 
 def _folder(variable: str, name: str, what: str) -> Path:

@@ -3,9 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -31,16 +28,6 @@ from swinkit.train.segmentation_config import SegmentConfig, SegmenterOptions
 from swinkit.train.segmentation_module import SegmentationModule
 from swinkit.weights import catalog, load, read_state_dict
 from swinkit.weights.io import spec_of
-
-JOB = """
-import sys
-from pathlib import Path
-from swinkit.train import train
-from swinkit.train.jobs import job_from_json
-
-if __name__ == "__main__":
-    train(job_from_json(Path(sys.argv[1]).read_text()))
-"""
 
 
 def job(data: Path, out: Path, **changes) -> SegmentConfig:
@@ -170,7 +157,7 @@ def test_validation_scores_are_those_of_the_evaluator(mask_folder, tmp_path) -> 
         assert result.scores[name] == pytest.approx(100 * getattr(report.scores, name)), name
 
 
-def test_two_processes_score_the_model_that_they_save(mask_folder, tmp_path) -> None:
+def test_two_processes_score_the_model_that_they_save(mask_folder, run_job, tmp_path) -> None:
     """Each validates its share of five pictures; the sum is what one process counts, to the last pixel.
 
     Batch norm's running statistics differ between processes while they train: all must use the saved ones.
@@ -178,16 +165,7 @@ def test_two_processes_score_the_model_that_they_save(mask_folder, tmp_path) -> 
     data = mask_folder({"train": 12, "val": 5})
     settings = TrainerConfig(device="cpu", devices=2, strategy="ddp")
     config = job(data, tmp_path / "run", trainer=settings)
-    (tmp_path / "job.json").write_text(config.to_json())
-    (tmp_path / "job.py").write_text(JOB)
-    done = subprocess.run(
-        [sys.executable, tmp_path / "job.py", tmp_path / "job.json"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    done = run_job(config)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "run" / "report.json").read_text())
     alone = prepare(job(data, tmp_path / "alone"), resume_in=None)
