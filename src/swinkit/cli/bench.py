@@ -188,7 +188,7 @@ def _models(args: BenchArgs, device: "torch.device") -> int:
         for model, dtype, batch in itertools.product(models, args.dtype, args.batch or (8,))
         for size in parse_sizes(args.size) or [MODELS[model].img_size if model in MODELS else (224, 224)]
     ]
-    found = []
+    found, data = [], []
     for workload in workloads:
         say(workload.label)
         comparison = compare(
@@ -201,10 +201,10 @@ def _models(args: BenchArgs, device: "torch.device") -> int:
         )
         found.append(comparison)
         print_table(comparison_columns(comparison), comparison_rows(comparison), title=workload.label)
-        done = [comparison_data(comparison) for comparison in found]
-        write_json(args.out / "models.json", done, device)  # after every setting, as a sweep takes long
+        data.append(comparison_data(comparison))
+        write_json(args.out / "models.json", data, device)  # after every setting, as a sweep takes long
     draw_comparisons(args.out / "models.png", found)
-    written(args, "models", [comparison_data(comparison) for comparison in found], device)
+    written(args, "models", data, device)
     return 0
 
 
