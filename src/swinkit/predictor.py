@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.data.pictures import list_pictures, open_picture, to_rgb
 from swinkit.data.transforms import eval_transform
-from swinkit.deploy.optimized import Optimized
 from swinkit.detection.config import DetectorConfig
 from swinkit.errors import InputError
 from swinkit.files import atomic_path
@@ -184,17 +183,12 @@ class Predictor(PicturePredictor):
         batch_size: pictures at once; None for 16, or for as many as the model was optimised for.
         top_k: classes a result lists, at most.
         """
-        self.optimized = isinstance(model, Optimized)
-        if batch_size is None:
-            batch_size = model.report.shape[0] if isinstance(model, Optimized) else 16
-        source = model.source if isinstance(model, Optimized) else model
-        if not isinstance(source, Classifier):
-            raise InputError(
-                f"a classifier was expected, as swinkit.load returns; got {type(model).__name__}."
-            )
+        source, usual = (model, 16) if isinstance(model, Classifier) else _optimised(model)
+        self.optimized = source is not model
+        batch_size = usual if batch_size is None else batch_size
         if batch_size < 1 or top_k < 1:
             raise InputError(f"batch_size and top_k must be at least 1; got {batch_size} and {top_k}.")
-        at = model.device if isinstance(model, Optimized) else next(model.parameters()).device
+        at = next(source.parameters()).device
         self.device = torch.device(device) if device is not None else at
         if self.optimized and self.device != at:
             raise InputError(f"this model was optimised for {at} and stays there; got device {self.device}.")
@@ -362,6 +356,19 @@ def raise_bad(error: InputError) -> None:
 
 def log_bad(error: InputError) -> None:
     _log.warning("left out: %s", error)
+
+
+def _optimised(model: nn.Module) -> tuple[Classifier, int]:
+    """The classifier that `optimize` made this from, and the batch that it was made for.
+
+    Raises:
+        InputError: it is neither a classifier nor made from one.
+    """
+    from swinkit.deploy.optimized import Optimized  # noqa: PLC0415 (most predictors need no engines)
+
+    if not isinstance(model, Optimized) or not isinstance(model.source, Classifier):
+        raise InputError(f"a classifier was expected, as swinkit.load returns; got {type(model).__name__}.")
+    return model.source, model.report.shape[0]
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
