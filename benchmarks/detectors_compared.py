@@ -14,6 +14,7 @@ the end.
 """
 
 import argparse
+import math
 import re
 import shlex
 import shutil
@@ -33,6 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common import RESULTS, ROOT, write_results
 from detector_parameters_and_flops import deformable_flops
 from record_run import read
+from swinkit.bench.timing import interleave, speedup
 from swinkit.cli.main import main as swinkit
 from swinkit.data.object_config import ObjectDataConfig
 from swinkit.data.object_layout import open_objects
@@ -125,6 +127,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=tuple(DETECTORS), default=tuple(DETECTORS))
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
     parser.add_argument("--rounds", type=int, default=24, help="test pictures of the timing, one a round")
+    parser.add_argument("--commit", default="", help="of the code that trained, where a run could not see it")
     parser.add_argument("--figure", action="store_true", help="only redraw from the results file")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file")
     parser.add_argument("--picture", type=Path, default=FIGURE, help="the figure")
@@ -141,6 +144,7 @@ def run(args: argparse.Namespace, path: Path) -> int:
         if code:
             return code
         row = record(head, args.epochs, folder, pictures[:COUNTED])
+        row["environment"]["commit"] = args.commit or row["environment"].get("commit")
         results = earlier(path, args.epochs)  # read late: another process may train other detectors
         results["detectors"] = in_order({**results["detectors"], head: row})
         write_results(NAME, results, folder=args.out)
@@ -315,26 +319,24 @@ def in_turns(looks: Mapping[str, PictureDetector], pictures: Sequence[Image.Imag
         A detector's median seconds a picture, and the median of its ratio to the first detector's in the same
         round with quartiles.
     """
-    heads = list(looks)
-    for head in heads:  # first calls prepare what later ones keep
-        looks[head](pictures[0])
-    seconds: dict[str, list[float]] = {head: [] for head in heads}
-    for number, picture in enumerate(pictures):
-        start = number % len(heads)
-        for head in heads[start:] + heads[:start]:
-            begun = time.perf_counter()
-            looks[head](picture)
-            seconds[head].append(time.perf_counter() - begun)
-    base = seconds[heads[0]]
+    waiting = {head: iter([pictures[0], *pictures]) for head in looks}  # each has a call that does not count
+    seconds = interleave(
+        {head: lambda head=head: looks[head](next(waiting[head])) for head in looks},
+        rounds=len(pictures),
+        device=torch.device("cpu"),
+        turn=0.0,
+        budget=math.inf,
+        clock=time.perf_counter,
+    )
+    first = next(iter(seconds))
     found = {}
     for head, own in seconds.items():
-        ratios = sorted(value / other for value, other in zip(own, base, strict=True))
-        quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        ratio = speedup(own, seconds[first])
         found[head] = {
             "seconds": statistics.median(own),
-            "against": heads[0],
-            "ratio": statistics.median(ratios),
-            "quartiles": [quartiles[0], quartiles[2]],
+            "against": first,
+            "ratio": ratio.median,
+            "quartiles": [ratio.lower, ratio.upper],
         }
     return {"pictures": len(pictures), "detectors": found}
 
