@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from swinkit.layers.attention import WindowAttention
+from swinkit.layers.bands import in_bands, runs_in_bands
 from swinkit.layers.mlp import Mlp, SpatialMlp
 from swinkit.ops.windows import Pair, WindowPolicy, fit_shift
 
@@ -38,12 +39,18 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=drop)
+        self.hidden = int(dim * mlp_ratio)
+        self.mlp = Mlp(dim, self.hidden, drop=drop)
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
         shift = self.shift_for((x_BHWC.shape[1], x_BHWC.shape[2]))
+        if runs_in_bands(self, x_BHWC, self.hidden):
+            return in_bands(self._compute, x_BHWC, self.hidden, window=self.attn.window, shift=shift)
+        return self._compute(x_BHWC, shift)
+
+    def _compute(self, x_BHWC: Tensor, shift: Pair) -> Tensor:
         x_BHWC = x_BHWC + self.drop_path(self.attn(self.norm1(x_BHWC), shift))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
