@@ -20,7 +20,7 @@ from swinkit.errors import InputError
 from swinkit.recipes import RECIPES
 from swinkit.train import train
 from swinkit.train.config import ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, SelectOptions
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare_detection import build_detector_of, open_object_data
 from swinkit.weights import catalog, load, read_state_dict
@@ -247,6 +247,8 @@ def test_numbers_that_make_no_detector_are_refused() -> None:
     for bad in chosen:
         with pytest.raises(InputError, match=next(iter(bad))):
             SelectConfig(**bad)
+        with pytest.raises(InputError, match=next(iter(bad))):
+            SelectOptions(**bad)
     with pytest.raises(InputError, match="unknown head 'other'"):
         swinkit.create_detector("swin_tiny_patch4_window7_224", head="other")
 
@@ -326,7 +328,7 @@ def test_recipe_of_htc_plus_is_a2_2(name: str) -> None:
     augment = recipe.augment
     assert (augment.short_range, augment.long_side, augment.instaboost) == ((400, 1400), 1600, 0.5)
     assert augment.crop_probability == 0
-    assert recipe.select.nms == "soft"
+    assert recipe.select == SelectOptions(), "what HTC++ is published with: soft-NMS"
     weights = catalog.find(str(recipe.model.pretrained))
     assert weights is not None
     assert weights.num_classes == 21841

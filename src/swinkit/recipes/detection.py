@@ -2,9 +2,8 @@
 two data sets small enough for a laptop."""
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
-from swinkit.detection.config import SelectConfig
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions, Head
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, Head, SelectOptions
 
 
 def detect() -> DetectConfig:
@@ -54,7 +53,7 @@ def nuclei() -> DetectConfig:
         ),
         data=ObjectDataConfig(batch_size=4),
         augment=ObjectAugmentConfig(ratio=(1.2, 2.8), size=(256, 256), vflip=0.5, color_jitter=0.2),
-        select=SelectConfig(most=400, before_nms=2000, proposals=1500),
+        select=SelectOptions(most=400, before_nms=2000, proposals=1500),
         optimizer=OptimizerConfig(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
         schedule=ScheduleConfig(epochs=15, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
         trainer=TrainerConfig(validate_every=15, log_every=20),

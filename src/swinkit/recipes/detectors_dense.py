@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from swinkit.data.object_config import ObjectAugmentConfig
-from swinkit.detection.published import published_select
-from swinkit.models_detection import HEADS
 from swinkit.recipes.detection import coco
 from swinkit.train.detection_config import DetectConfig, Head
 
@@ -58,5 +56,4 @@ def _dense(head: Head, name: str, *, largest: int) -> DetectConfig:
         config,
         model=replace(config.model, masks="auto"),
         augment=ObjectAugmentConfig(short_sides=tuple(range(480, largest + 1, 32)), crop_probability=0.0),
-        select=published_select(HEADS[head]),
     )

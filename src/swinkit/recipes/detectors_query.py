@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from swinkit.data.object_config import ObjectAugmentConfig
-from swinkit.detection.published import published_select
-from swinkit.models_detection import HEADS
 from swinkit.recipes.detection import coco
 from swinkit.train.detection_config import DetectConfig
 
@@ -80,13 +78,11 @@ def _sparse(name: str, *, drop_path_rate: float | None) -> DetectConfig:
         config,
         model=replace(config.model, masks="auto"),
         optimizer=replace(config.optimizer, clip_norm=1.0),
-        select=published_select(HEADS["sparse_rcnn"]),
     )
 
 
 def _htc(name: str, *, drop_path_rate: float | None) -> DetectConfig:
-    config = coco("htc", name, drop_path_rate=drop_path_rate)
-    return replace(config, select=published_select(HEADS["htc"]))
+    return coco("htc", name, drop_path_rate=drop_path_rate)
 
 
 def _htc_plus(name: str, *, drop_path_rate: float) -> DetectConfig:
@@ -100,5 +96,4 @@ def _htc_plus(name: str, *, drop_path_rate: float) -> DetectConfig:
             short_range=(400, 1400), long_side=1600, crop_probability=0.0, instaboost=0.5
         ),
         schedule=replace(config.schedule, epochs=72, drops=(63, 69)),
-        select=published_select(HEADS["htc_plus"]),
     )
