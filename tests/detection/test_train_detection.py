@@ -34,6 +34,8 @@ def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
         **{name: getattr(TINY, name) for name in ("embed_dim", "depths", "num_heads", "window_size")},
         name="custom",
         pretrained=False,
+        freeze_stages=0,
+        norm_eval=False,
         channels=16 if config.model.head.endswith("rcnn") else 32,  # group norm has 32 groups
         fc_channels=32,
         proposals=10,
@@ -315,6 +317,8 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
         **{own: None for own in RECIPES_HERE if "resnet50" in own},
     }
     assert recipe.model.drop_path_rate == depth.get(name, 0.2)
+    resnet = "resnet" in name
+    assert (recipe.model.freeze_stages, recipe.model.norm_eval) == ((2, True) if resnet else (0, False))
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there
 

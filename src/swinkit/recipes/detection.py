@@ -189,11 +189,20 @@ def coco(
 ) -> DetectConfig:
     """A2.2: AdamW 1e-4, decay 0.05, 16 pictures a step, a tenth after epochs 27 and 33 (of 36) or 8 and 11
     (of 12), 500 steps of warm-up. Pictures without objects are not trained on. As in the published code,
-    biases and batch norms have weight decay, layer norms and position tables none."""
-    pretrained = True if name.startswith("timm/") else f"{name}.ms_in1k"
+    biases and batch norms have weight decay, layer norms and position tables none. ResNets are trained as
+    mmdetection trains them: stem and first stage fixed, all their batch norms with the statistics of
+    ImageNet."""
+    resnet = name.startswith("timm/")
+    pretrained = True if resnet else f"{name}.ms_in1k"
     return DetectConfig(
         model=DetectorOptions(
-            name=name, head=head, masks=True, pretrained=pretrained, drop_path_rate=drop_path_rate
+            name=name,
+            head=head,
+            masks=True,
+            pretrained=pretrained,
+            drop_path_rate=drop_path_rate,
+            freeze_stages=2 if resnet else 0,
+            norm_eval=resnet,
         ),
         data=ObjectDataConfig(kind="coco", batch_size=2, keep_empty=False, bad="skip"),
         augment=ObjectAugmentConfig(),

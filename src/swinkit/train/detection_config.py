@@ -47,7 +47,9 @@ class DetectorOptions:
         init: how the weights of a backbone from scratch start: paper, or xavier for one far narrower than the
             published ones.
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
-        freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
+        freeze_stages: 1 fixes the patch embedding or a ResNet's stem, n the first n - 1 stages as well; 0
+            nothing. One more than mmdetection's frozen_stages.
+        norm_eval: of timm/NAME: the backbone's batch norms keep the statistics they came with.
         attention_impl: implementation of window attention: auto, chunked, reference, sdpa or triton.
     """
 
@@ -74,6 +76,7 @@ class DetectorOptions:
     init: Init = "paper"
     grad_checkpointing: bool = False
     freeze_stages: int = 0
+    norm_eval: bool = False
     attention_impl: Implementation = "auto"
 
     def __post_init__(self) -> None:

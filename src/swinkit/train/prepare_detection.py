@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from swinkit.backbones import fix_parts
 from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset, Problems
@@ -49,8 +50,7 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
         spec = _selecting(spec_of_run(resume_in, options, train_set.classes), config.select)
         model = build_detector(spec, attention_impl=options.attention_impl)
     model.backbone.set_grad_checkpointing(options.grad_checkpointing)
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
+    fix_parts(model.backbone, frozen_stages=options.freeze_stages, norm_eval=options.norm_eval)
     preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
     if config.augment.instaboost and not train_set.has_masks:
         raise InputError("instaboost moves objects by their outlines, and some have none: set it to 0.")
@@ -73,7 +73,8 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     module = DetectionModule(model, config, val_set, steps_per_epoch=data.steps_per_epoch)
     facts = {"train": summary(train_set), "val": summary(val_set) if val_set is not None else None}
     most = model.config.select.most
-    remarks = [f"warning: {line}" for line in warnings_of(train_set, val_set, most=most)]
+    lines = [*warnings_of(train_set, val_set, most=most), *_random_parts(options)]
+    remarks = [f"warning: {line}" for line in lines]
     return Prepared(model=model, data=data, module=module, remarks=remarks, facts={"data.json": facts})
 
 
@@ -166,6 +167,16 @@ def _selecting(spec: ModelSpec, select: SelectOptions) -> ModelSpec:
     """The model of a run, choosing its detections as the settings say now."""
     assert isinstance(spec.config, DetectorConfig)
     return replace(spec, config=replace(spec.config, select=select.over(spec.config.select)))
+
+
+def _random_parts(options: DetectorOptions) -> list[str]:
+    """Say that what is not trained has nothing to be good at."""
+    if options.pretrained or not (options.freeze_stages or options.norm_eval):
+        return []
+    return [
+        "the backbone starts from random weights, and --model.freeze-stages or --model.norm-eval keeps some "
+        "as they are: set them to 0 and False."
+    ]
 
 
 def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:
