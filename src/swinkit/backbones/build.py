@@ -106,8 +106,8 @@ def fix_parts(backbone: Trunk, *, frozen_stages: int = 0, norm_eval: bool = Fals
     if norm_eval:
         if not isinstance(backbone, TimmBackbone):
             raise InputError(
-                "norm_eval is for the batch norms of a timm model such as timm/resnet50: leave it at "
-                "False, and look whether freeze_stages is meant for this backbone."
+                "norm_eval is for the batch norms of a timm model such as timm/resnet50: set it to False "
+                "(--model.no-norm-eval in the ResNet recipes, with --model.freeze-stages 0)."
             )
         backbone.keep_norm_statistics()
     if frozen_stages:

@@ -175,7 +175,7 @@ def _random_parts(options: DetectorOptions) -> list[str]:
         return []
     return [
         "the backbone starts from random weights, and --model.freeze-stages or --model.norm-eval keeps some "
-        "as they are: set them to 0 and False."
+        "as they are: do without (--model.freeze-stages 0, --model.no-norm-eval)."
     ]
 
 
