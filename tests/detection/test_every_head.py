@@ -102,14 +102,16 @@ def test_no_pictures_give_no_detections_and_no_training(head: str) -> None:
 def test_a_box_without_area_is_no_object(head: str) -> None:
     """Boxes of a line or a point can come from Python; the data sets refuse them."""
     model = tiny(head)
-    boxes = [[10.0, 10, 34, 40], [40, 40, 40, 50], [20, 20, 20, 20]]
+    given = target([[40.0, 40, 40, 50], [10, 10, 34, 40], [20, 20, 20, 20]])
+    assert given.masks is not None
+    alone = Targets(given.boxes[1:2], given.labels[1:2], given.masks[1:2])
     images = torch.randn(1, 3, 64, 64)
 
     def losses(target: Targets) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)
         return model.losses(images, [(64, 64)], [target])
 
-    with_all = losses(target(boxes))
+    with_all = losses(given)
     assert all(torch.isfinite(value).all() for value in with_all.values())
     if hasattr(model, "rpn"):
-        torch.testing.assert_close(with_all, losses(target(boxes[:1])))
+        torch.testing.assert_close(with_all, losses(alone))
