@@ -175,6 +175,8 @@ def cascade_mask_rcnn_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 46.3, mask AP 40.1 (82M parameters, 739G FLOPs). Measured here: not measured.
     Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train cascade_mask_rcnn_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return coco("cascade_mask_rcnn", "timm/resnet50", drop_path_rate=None)

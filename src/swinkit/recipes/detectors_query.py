@@ -23,6 +23,8 @@ def sparse_rcnn_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 44.5 (106M parameters, 166G FLOPs). Measured here: not measured.
     Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train sparse_rcnn_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _sparse("timm/resnet50", drop_path_rate=None)
@@ -42,6 +44,8 @@ def htc_resnet50_3x() -> DetectConfig:
     """COCO, Hybrid Task Cascade on ResNet-50, 36 epochs, trained as the paper trains its comparisons.
 
     Paper: not in the paper. Measured here: not measured. Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train htc_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _htc("timm/resnet50", drop_path_rate=None)
