@@ -4,8 +4,10 @@ An engine takes a model and an example and gives a function from pictures to out
 run here instead of failing; nothing is skipped without a word.
 """
 
+import math
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +178,7 @@ def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
         found = [torch.from_numpy(array).to(images.dtype) for array in arrays]
         return found[0] if folded.single else found
 
-    return run
+    return fastest({count: in_pieces(run, count) for count in _counts(example)}, example)[1]
 
 
 def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
@@ -184,9 +186,23 @@ def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     from swinkit.deploy.onnx_nodes import to_bytes  # noqa: PLC0415 (optional)
 
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
+
+    def form(count: int, *, polynomial: bool) -> Run:
+        graph = to_bytes(to_onnx(folded, polynomial=polynomial))
+        run = _openvino_run(graph, [count, *example.shape[1:]], dtype, single=folded.single)
+        return in_pieces(run, count)
+
+    count, exact = fastest({count: form(count, polynomial=False) for count in _counts(example)}, example)
+    if dtype != torch.float32:  # the polynomial needs its digits
+        return exact
+    return fastest({"erf": exact, "polynomial": form(count, polynomial=True)}, example)[1]
+
+
+def _openvino_run(graph: bytes, shape: list[int], dtype: torch.dtype, *, single: bool) -> Run:
+    """Compile a graph for pictures of one shape."""
     core = openvino_core()
-    network = core.read_model(to_bytes(to_onnx(folded)))
-    network.reshape(list(example.shape))
+    network = core.read_model(graph)
+    network.reshape(shape)
     compiled = core.compile_model(
         network,
         "CPU",
@@ -203,9 +219,41 @@ def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
         with lock:
             done = request.infer({0: images.detach().float().contiguous().numpy()}, share_inputs=True)
             found = [torch.from_numpy(done[port].copy()).to(images.dtype) for port in compiled.outputs]
-        return found[0] if folded.single else found
+        return found[0] if single else found
 
     return run
+
+
+def _counts(example: Tensor) -> list[int]:
+    """Pictures a call worth trying: all of them, or one, whose numbers stay in the cache."""
+    return sorted({1, len(example)})
+
+
+def in_pieces(run: Run, count: int) -> Run:
+    """Run `count` pictures at a time; a batch must be a multiple of it, or `run` take any batch."""
+
+    def pieces(images: Tensor) -> Outputs:
+        if len(images) <= count:
+            return run(images)
+        found = [run(part) for part in images.split(count)]
+        if isinstance(found[0], Tensor):
+            return torch.cat([item for item in found if isinstance(item, Tensor)])
+        return [torch.cat(list(maps)) for maps in zip(*found, strict=True)]
+
+    return pieces
+
+
+def fastest(forms: dict[Any, Run], example: Tensor) -> tuple[Any, Run]:
+    """Time forms of one engine in turns, each once to warm up; return the quickest and its name."""
+    least = dict.fromkeys(forms, math.inf)
+    for round_ in range(4 if len(forms) > 1 else 0):
+        for name, run in forms.items():
+            start = time.perf_counter()
+            run(example)
+            if round_:
+                least[name] = min(least[name], time.perf_counter() - start)
+    name = min(least, key=lambda item: least[item])
+    return name, forms[name]
 
 
 ENGINES: dict[str, Engine] = {

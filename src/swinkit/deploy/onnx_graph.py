@@ -22,19 +22,21 @@ from swinkit.deploy.folded import (
     MapOutput,
     PooledOutput,
 )
+from swinkit.deploy.gelu import polynomial_gelu
 from swinkit.deploy.onnx_nodes import INPUT, LOGITS, Graph
 from swinkit.deploy.orders import Gather
 
 
-def to_onnx(model: FoldedModel, *, gemm: bool = False) -> Any:
+def to_onnx(model: FoldedModel, *, gemm: bool = False, polynomial: bool = False) -> Any:
     """Return an `onnx.ModelProto` of a folded model in float32.
 
     Args:
         model: what to write.
         gemm: write linear layers as one `Gemm` each, so that they can be told from attention's products;
             else as product and sum, which OpenVINO runs faster.
+        polynomial: write GELU as `swinkit.deploy.gelu` does, else as one `Gelu` node.
     """
-    graph = Graph(gemm=gemm)
+    graph = Graph(gemm=gemm, polynomial=polynomial)
     outputs = _model(graph, model)
     return graph.proto(["batch", model.stem.proj.in_channels, *model.img_size], outputs)
 
@@ -104,7 +106,8 @@ def _block(graph: Graph, block: FoldedBlock, x: str) -> str:
         y = linear(graph, block.proj, y)
     x = graph.op("Add", y, x)
     y = linear(graph, block.fc1, norm_rows(graph, block.norm2, x))
-    return graph.op("Add", linear(graph, block.fc2, graph.op("Gelu", y)), x)
+    y = polynomial_gelu(graph, y) if graph.polynomial else graph.op("Gelu", y)
+    return graph.op("Add", linear(graph, block.fc2, y), x)
 
 
 def _attention(graph: Graph, mix: FoldedAttention, y: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from swinkit.deploy.packages import require
@@ -43,9 +44,11 @@ class Graph:
 
     Attributes:
         gemm: how linear layers are written: as one node, or as product and sum.
+        polynomial: how GELU is written: as sums and products, or as one node.
     """
 
     gemm: bool = False
+    polynomial: bool = False
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)
@@ -75,6 +78,10 @@ class Graph:
         if key is not None:
             self.known[key] = name
         return name
+
+    def number(self, value: float) -> str:
+        """Add a float32 scalar and return its name."""
+        return self.constant(torch.tensor(value, dtype=torch.float32))
 
     def reshape(self, value: str, *shape: int) -> str:
         """Reshape; -1 is what depends on the batch."""
