@@ -113,6 +113,25 @@ def test_an_object_that_does_not_move_is_as_it_was(
     assert np.array_equal(draw_segment(new.segments[0], SIZE), draw_segment(record.segments[0], SIZE))
 
 
+def test_every_object_leaves_a_hole_that_is_filled(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, half in (("SHIFT", 0.0), ("SCALES", (0.5, 0.5)), ("DEGREES", 0.0)):
+        monkeypatch.setattr(instaboost, name, half)
+    pixels = np.full((*SIZE, 3), 90, dtype=np.uint8)
+    rows = []
+    for x in (10, 70):
+        pixels[20:60, x : x + 40] = 255
+        outline = [[float(v) for v in (x, 20, x + 40, 20, x + 40, 60, x, 60)]]
+        rows.append(
+            {"box": (x, 20, x + 40, 60), "label": 1, "area": 1600, "segment": outline, "crowd": False}
+        )
+    record = make_record(tmp_path / "x.png", 0, SIZE, rows)
+    moved, new = move_objects(Image.fromarray(pixels), record)
+    assert new.boxes.tolist() == [[20, 30, 40, 50], [80, 30, 100, 50]]
+    white = np.asarray(moved)[..., 0] > 150
+    for x in (0, 60):
+        assert white[:, x : x + 60].sum() == pytest.approx(400, rel=0.05)
+
+
 def test_an_object_too_thin_to_be_drawn_anew_stays(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made smaller and moved by half a pixel, its mask falls between the pixels."""
 

@@ -116,6 +116,8 @@ def test_an_object_s_first_point_lies_on_the_level_of_its_size() -> None:
     assert PointAssigner(4)(points, strides, objects[:0]).tolist() == [BACKGROUND] * 80
     twice = PointAssigner(4)(points, strides, objects[[0, 0]])
     assert twice.unique().tolist() == [BACKGROUND, 0], "the first of two that are equally near"
+    line = PointAssigner(4)(points, strides, torch.tensor([[17.0, 15, 17, 15]]))
+    assert torch.nonzero(line >= 0).flatten().tolist() == [2 * 8 + 2], "a box without area has a place too"
 
 
 # --- losses ---

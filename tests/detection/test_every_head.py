@@ -9,10 +9,14 @@ import torch
 import swinkit
 from detector_jobs import TINY, job
 from swinkit.backbones import SwinConfig
-from swinkit.detection.config import SelectConfig
+from swinkit.detection.config import SelectConfig, StageConfig, TwoStageConfig, cascade_mask_rcnn
 from swinkit.detection.detector import Detector
+from swinkit.detection.htc_config import htc, htc_plus
 from swinkit.detection.published import published_select
+from swinkit.detection.sparse_config import SparseConfig
+from swinkit.detection.stage import RegionStage, Samples
 from swinkit.detection.structures import Targets
+from swinkit.detection.two_stage import refined
 from swinkit.errors import InputError
 from swinkit.models_detection import HEADS
 from swinkit.recipes import RECIPES
@@ -96,6 +100,44 @@ def test_no_pictures_give_no_detections_and_no_training(head: str) -> None:
     for images, targets in ((torch.zeros(0, 3, 64, 64), []), (torch.zeros(2, 3, 64, 64), [target([])])):
         with pytest.raises(InputError, match=r"at least one picture, and the targets of each; got [02] "):
             model.losses(images, [(64, 64)] * len(images), targets)
+
+
+@pytest.mark.parametrize("head", ["atss", "sparse_rcnn"])
+def test_losses_are_divided_by_the_mean_over_processes(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were there twice as many objects a process, each would weigh half as much."""
+    model = tiny(head).eval()
+    images, objects = torch.randn(1, 3, 64, 64), target([[10.0, 10, 40, 44]])
+    alone = model.losses(images, [(64, 64)], [objects])
+    place = f"swinkit.detection.{head}.mean_over_processes"
+    monkeypatch.setattr(place, lambda value, like: 2 * torch.as_tensor(value, dtype=like.dtype))
+    for name, value in model.losses(images, [(64, 64)], [objects]).items():
+        torch.testing.assert_close(2 * value, alone[name], msg=name)
+
+
+def test_an_object_s_region_moves_as_its_class_does_and_background_as_it_looks() -> None:
+    """Of a cascade whose stages have a box a class."""
+    stage = RegionStage(8, 2, TwoStageConfig(mask=None), StageConfig())
+    boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 20], [0, 0, 20, 20]])
+    given = torch.tensor([False, False, True])
+    samples = Samples(boxes, torch.tensor([1, 2, 1]), torch.tensor([0]), given)
+    logits = torch.tensor([[3.0, 0, 0]] * 3)
+    deltas = torch.zeros(3, 2, 4)
+    deltas[:, 1, 0] = 5.0  # times the deviation 0.1 times 20 pixels
+    moved = refined(stage, [samples], logits, deltas, [(64, 64)])[0]
+    assert moved.tolist() == [[10, 0, 30, 20], [0, 0, 20, 20]], "own boxes are left out"
+
+
+def test_numbers_of_the_published_heads() -> None:
+    sparse = SparseConfig()
+    assert (sparse.proposals, sparse.stages, sparse.pool, sparse.samples) == (300, 6, 7, 2)
+    assert (sparse.heads, sparse.hidden, sparse.dynamic, sparse.dropout) == (8, 2048, 64, 0.0)
+    assert (sparse.class_fcs, sparse.box_fcs, sparse.deviations) == (1, 3, (0.5, 0.5, 1.0, 1.0))
+    assert (sparse.class_weight, sparse.box_weight, sparse.giou_weight) == (2, 5, 2)
+    cascade = cascade_mask_rcnn()
+    assert htc().rpn == htc_plus().rpn == cascade.rpn
+    assert (cascade.rpn.border, cascade.rpn.smooth_beta, cascade.rpn.train_proposals) == (0, 1 / 9, 2000)
+    assert htc_plus().box == dataclasses.replace(cascade.box, class_agnostic=True, smooth_beta=1.0)
+    assert (cascade.box.loss, cascade.box.loss_weight) == ("giou", 10)
 
 
 @every
