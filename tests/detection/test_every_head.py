@@ -102,18 +102,6 @@ def test_no_pictures_give_no_detections_and_no_training(head: str) -> None:
             model.losses(images, [(64, 64)] * len(images), targets)
 
 
-@pytest.mark.parametrize("head", ["atss", "sparse_rcnn"])
-def test_losses_are_divided_by_the_mean_over_processes(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were there twice as many objects a process, each would weigh half as much."""
-    model = tiny(head).eval()
-    images, objects = torch.randn(1, 3, 64, 64), target([[10.0, 10, 40, 44]])
-    alone = model.losses(images, [(64, 64)], [objects])
-    place = f"swinkit.detection.{head}.mean_over_processes"
-    monkeypatch.setattr(place, lambda value, like: 2 * torch.as_tensor(value, dtype=like.dtype))
-    for name, value in model.losses(images, [(64, 64)], [objects]).items():
-        torch.testing.assert_close(2 * value, alone[name], msg=name)
-
-
 def test_an_object_s_region_moves_as_its_class_does_and_background_as_it_looks() -> None:
     """Of a cascade whose stages have a box a class."""
     stage = RegionStage(8, 2, TwoStageConfig(mask=None), StageConfig())
