@@ -4,9 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
-from swinkit.detection.config import SelectConfig
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, SelectOptions
 
 TINY = DetectorOptions(
     name="custom",
@@ -30,7 +29,7 @@ def job(data: Path, out: Path, **changes) -> DetectConfig:
         model=TINY,
         data=ObjectDataConfig(path=data, batch_size=2, workers=0),
         augment=AUGMENT,
-        select=SelectConfig(score=0.0, most=20, before_nms=100, proposals=50),
+        select=SelectOptions(score=0.0, most=20, before_nms=100, proposals=50),
         optimizer=OptimizerConfig(lr=2e-3),
         schedule=ScheduleConfig(epochs=2, warmup_epochs=0, kind="drops", drops=(1,)),
         trainer=TrainerConfig(device="cpu", log_every=1),

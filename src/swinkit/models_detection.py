@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from swinkit.backbones import DeitPyramidConfig, TimmConfig, TrunkConfig, build_trunk
+from swinkit.backbones import DeitPyramidConfig, TimmConfig, TrunkConfig, build_trunk, fix_parts
 from swinkit.detection.build import detector_on
 from swinkit.detection.config import (
     DetectorConfig,
@@ -57,6 +57,8 @@ def create_detector(
     short_side: int = 800,
     long_side: int = 1333,
     scale: float | None = None,
+    frozen_stages: int = 0,
+    norm_eval: bool = False,
     grad_checkpointing: bool = False,
     attention_impl: Implementation = "auto",
 ) -> Detector:
@@ -81,6 +83,9 @@ def create_detector(
         short_side: pictures are resized to this short side in pixels,
         long_side: but their long side is at most this.
         scale: a factor to resize by instead.
+        frozen_stages: 1 fixes the patch embedding or stem, n the first n - 1 stages as well; one more than
+            mmdetection's.
+        norm_eval: batch norms of a timm backbone keep their statistics.
         grad_checkpointing: recompute blocks in the backward pass to save memory.
         attention_impl: implementation of window attention.
 
@@ -120,6 +125,7 @@ def create_detector(
     model = detector_on(backbone, spec.config, spec)
     if pretrained and (ours or pretrained is not True):
         _fill(model, str(base) if pretrained is True else pretrained)
+    fix_parts(backbone, frozen_stages=frozen_stages, norm_eval=norm_eval)
     backbone.set_grad_checkpointing(grad_checkpointing)
     return model
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from swinkit.data import instaboost
 from swinkit.data.instaboost import DEGREES, SCALES, SHIFT, fill_hole, move_objects
 from swinkit.data.object_config import ObjectAugmentConfig
 from swinkit.data.object_transforms import ObjectTrainTransform
@@ -71,6 +72,90 @@ def test_the_same_seed_moves_alike_and_crowds_stay(tmp_path) -> None:
     same, kept = move_objects(picture, record)
     assert same is picture
     assert kept is record
+
+
+def test_moves_are_drawn_from_the_published_ranges() -> None:
+    """Shifts up to 1/15 of a side, 0.8 to 1.2 in size, 1 degree to either side."""
+    torch.manual_seed(0)
+    moves = [instaboost._Move(np.array([0.0, 0, 30, 60])) for _ in range(2000)]
+    shifts = np.array([move.target - move.centre for move in moves])
+    assert shifts.max(axis=0).tolist() == pytest.approx([2, 4], rel=0.01)
+    assert shifts.min(axis=0).tolist() == pytest.approx([-2, -4], rel=0.01)
+    scales = [move.scale for move in moves]
+    assert (min(scales), max(scales)) == pytest.approx((0.8, 1.2), abs=1e-3)
+    turns = np.degrees([np.arcsin(move.turn[1, 0]) for move in moves])
+    assert (turns.min(), turns.max()) == pytest.approx((-1, 1), abs=1e-2)
+
+
+def test_pixels_come_from_where_points_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instaboost, "DEGREES", 60.0)
+    torch.manual_seed(0)
+    move = instaboost._Move(np.array([10.0, 20, 40, 60]))
+    point = np.array([[13.0, 27.0]])
+    a, b, c, d, e, f = move.sources((5, 7))
+    x, y = move.points(point)[0] - (5, 7)
+    assert (a * x + b * y + c, d * x + e * y + f) == pytest.approx((13, 27))
+
+
+@pytest.mark.parametrize("code", [False, True])
+def test_an_object_that_does_not_move_is_as_it_was(
+    code: bool, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, still in (("SHIFT", 0.0), ("SCALES", (1.0, 1.0)), ("DEGREES", 0.0)):
+        monkeypatch.setattr(instaboost, name, still)
+    picture, record = scene(tmp_path, code=code)
+    moved, new = move_objects(picture, record)
+    assert np.array_equal(np.asarray(moved), np.asarray(picture))
+    assert new.boxes.tolist() == [[30, 20, 80, 60]]
+    assert new.areas.tolist() == [2000]
+    assert new.segments[0] is not None
+    assert record.segments[0] is not None
+    assert np.array_equal(draw_segment(new.segments[0], SIZE), draw_segment(record.segments[0], SIZE))
+
+
+def test_every_object_leaves_a_hole_that_is_filled(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, half in (("SHIFT", 0.0), ("SCALES", (0.5, 0.5)), ("DEGREES", 0.0)):
+        monkeypatch.setattr(instaboost, name, half)
+    pixels = np.full((*SIZE, 3), 90, dtype=np.uint8)
+    rows = []
+    for x in (10, 70):
+        pixels[20:60, x : x + 40] = 255
+        outline = [[float(v) for v in (x, 20, x + 40, 20, x + 40, 60, x, 60)]]
+        rows.append(
+            {"box": (x, 20, x + 40, 60), "label": 1, "area": 1600, "segment": outline, "crowd": False}
+        )
+    record = make_record(tmp_path / "x.png", 0, SIZE, rows)
+    moved, new = move_objects(Image.fromarray(pixels), record)
+    assert new.boxes.tolist() == [[20, 30, 40, 50], [80, 30, 100, 50]]
+    white = np.asarray(moved)[..., 0] > 150
+    for x in (0, 60):
+        assert white[:, x : x + 60].sum() == pytest.approx(400, rel=0.05)
+
+
+def test_an_object_too_thin_to_be_drawn_anew_stays(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made smaller and moved by half a pixel, its mask falls between the pixels."""
+
+    class HalfPixel(instaboost._Move):
+        def __init__(self, box: np.ndarray) -> None:
+            super().__init__(box)
+            self.target = self.centre + np.array([0.5, 0.0])
+
+    monkeypatch.setattr(instaboost, "_Move", HalfPixel)
+    for name, still in (("SHIFT", 0.0), ("SCALES", (0.4, 0.4)), ("DEGREES", 0.0)):
+        monkeypatch.setattr(instaboost, name, still)
+    pixels = np.full((*SIZE, 3), 90, dtype=np.uint8)
+    pixels[20:60, 30] = 255
+    row = {
+        "box": (30, 20, 31, 60),
+        "label": 1,
+        "area": 40,
+        "segment": [[30.0, 20, 31, 20, 31, 60, 30, 60]],
+        "crowd": False,
+    }
+    thin = make_record(tmp_path / "x.png", 0, SIZE, [row])
+    moved, new = move_objects(Image.fromarray(pixels), thin)
+    assert np.array_equal(np.asarray(moved), pixels)
+    assert new.boxes.tolist() == [[30, 20, 31, 60]]
 
 
 def test_a_hole_is_filled_from_around() -> None:

@@ -114,6 +114,10 @@ def test_an_object_s_first_point_lies_on_the_level_of_its_size() -> None:
     assert found[1] == 64 + 2 * 4 + 2  # (32, 36): (32, 32)
     assert found[2] == 64 + 1 * 4 + 1  # (20, 20): (16, 16)
     assert PointAssigner(4)(points, strides, objects[:0]).tolist() == [BACKGROUND] * 80
+    twice = PointAssigner(4)(points, strides, objects[[0, 0]])
+    assert twice.unique().tolist() == [BACKGROUND, 0], "the first of two that are equally near"
+    line = PointAssigner(4)(points, strides, torch.tensor([[17.0, 15, 17, 15]]))
+    assert torch.nonzero(line >= 0).flatten().tolist() == [2 * 8 + 2], "a box without area has a place too"
 
 
 # --- losses ---
@@ -298,6 +302,66 @@ def test_the_least_score_is_asked_before_centerness() -> None:
         found = model(torch.randn(1, 3, 64, 64))[0]
     assert len(found) > 10
     assert float(found.scores.max()) < 0.1
+
+
+@torch.inference_mode()
+def test_a_box_that_lies_outside_the_picture_is_no_finding() -> None:
+    """Clipped, it has no width; its score may be the highest of all."""
+    model = tiny(ATSS, select=SelectConfig(score=0.0)).eval()
+    assert isinstance(model, AtssDetector)
+    images = torch.randn(1, 3, 64, 64)
+    assert len(model(images)[0])
+    for side, far in ((0, 1e4), (0, -1e4), (1, 1e4), (1, -1e4)):
+        _bias(model.dense.deltas).zero_()[side] = far
+        assert len(model(images)[0]) == 0
+
+
+def test_a_picture_without_objects_counts_as_one_anchor() -> None:
+    """So is the published divisor: the anchors with objects of each picture, one at least."""
+    model = tiny(ATSS).eval()
+    assert isinstance(model, AtssDetector)
+    image = torch.randn(1, 3, 64, 64)
+    full = Targets(torch.tensor([[10.0, 10, 40, 50]]), torch.tensor([1]))
+    empty = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    with torch.inference_mode():
+        sizes = [tuple(x.shape[2:]) for x in model.features(image)]
+        levels = model.anchors(sizes, image.device)  # type: ignore[arg-type]  # pairs of int
+        anchors = torch.cat(levels)
+        assigned = model.assigner(anchors, [len(x) for x in levels], full.boxes)
+        positive = int((assigned >= 0).sum())
+        alone = model.losses(image, [(64, 64)], [full])["centerness"].sum()
+        both = model.losses(image.repeat(2, 1, 1, 1), [(64, 64)] * 2, [full, empty])["centerness"].sum()
+    assert positive > 0
+    assert float(both / alone) == pytest.approx(positive / (positive + 1), rel=1e-5)
+
+
+def test_the_refinement_s_loss_leaves_the_first_points_alone() -> None:
+    """But for the share that goes through the places it looks at."""
+    for share in (0.0, 0.1):
+        model = tiny(replace(REPPOINTS, gradient=share))
+        assert isinstance(model, RepPointsV2Detector)
+        outputs = model.dense([torch.randn(1, 32, 8, 8)])
+        outputs.refined[0].sum().backward()
+        weight = model.dense.first.weight.grad
+        assert weight is not None
+        assert bool((weight != 0).any()) == (share > 0)
+
+
+@torch.inference_mode()
+def test_boxes_are_verified_on_the_published_levels() -> None:
+    """None on the finest, the finest for the next two, the second for the rest."""
+    model = tiny(REPPOINTS).eval()
+    assert isinstance(model, RepPointsV2Detector)
+    outputs = model.dense(model.features(torch.randn(1, 3, 128, 128)))
+    for level, offsets in enumerate(outputs.offsets):
+        offsets.fill_(0.1 * (level + 1))
+    boxes = torch.tensor([[34.0, 36, 70, 72]])
+    used = []
+    for level in range(5):
+        found = model._verified(boxes, outputs, 0, level, (128, 128))
+        steps = {at: (found / stride - 0.1 * (at + 1)) for at, stride in ((0, 8), (1, 16))}
+        used.append([at for at, x in steps.items() if bool(((x - x.round()).abs() < 1e-4).all())])
+    assert used == [[], [0], [0], [1], [1]]
 
 
 def test_a_box_inside_out_is_no_finding() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 import swinkit
 from detector_jobs import TINY, job
@@ -25,7 +26,7 @@ from swinkit.detection.config import (
 )
 from swinkit.detection.global_attention import GlobalAttention
 from swinkit.detection.htc import HybridTaskCascade
-from swinkit.detection.htc_config import HtcConfig, SemanticConfig, htc
+from swinkit.detection.htc_config import HtcConfig, SemanticConfig, htc, htc_plus
 from swinkit.detection.semantic_head import SemanticHead, stack_stuff
 from swinkit.detection.structures import Targets
 from swinkit.errors import InputError
@@ -153,6 +154,65 @@ def test_global_attention_is_over_the_whole_map() -> None:
     torch.testing.assert_close(turned, layer(x))
     block = 12 * 32**2 + 13 * 32
     assert sum(p.numel() for p in layer.parameters()) == block
+
+
+@torch.inference_mode()
+def test_global_attention_is_a_block_with_heads_of_32_channels() -> None:
+    """torch's own encoder layer, norm first, with the same weights."""
+    torch.manual_seed(0)
+    layer = GlobalAttention(64)
+    theirs = nn.TransformerEncoderLayer(64, 2, 256, 0.0, F.gelu, batch_first=True, norm_first=True).eval()
+    for parameter in layer.parameters():
+        parameter.normal_(std=0.2)
+    names = {
+        "norm1": "norm1",
+        "proj": "self_attn.out_proj",
+        "norm2": "norm2",
+        "fc1": "linear1",
+        "fc2": "linear2",
+    }
+    for ours, its in names.items():
+        theirs.get_submodule(its).load_state_dict(layer.get_submodule(ours).state_dict())
+    theirs.self_attn.in_proj_weight.copy_(layer.qkv.weight)
+    theirs.self_attn.in_proj_bias.copy_(layer.qkv.bias)
+    x = torch.randn(2, 64, 3, 5)
+    wanted = theirs(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(layer(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_global_layer_takes_the_place_of_the_coarsest_map() -> None:
+    with_layer, without = tiny(semantic=None).eval(), tiny(semantic=None, global_attention=False).eval()
+    without.load_state_dict(with_layer.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 64)
+    layer = with_layer.global_attention
+    assert layer is not None
+    maps = list(without.backbone(images))
+    wanted = without.neck([*maps[:-1], layer(maps[-1])])
+    torch.testing.assert_close(with_layer.features(images), wanted)
+    assert not torch.equal(wanted[3], without.features(images)[3])
+
+
+@torch.inference_mode()
+def test_masks_are_trained_on_the_boxes_that_the_stage_has_moved() -> None:
+    moved = [torch.tensor([[5.0, 6, 41, 51], [0, 0, 9, 9]])]
+    for interleaved in (True, False):
+        model = tiny(interleaved=interleaved)
+        stage, objects = model.stages[0], target()
+        before = [stage.sample(torch.tensor([[3.0, 5, 40, 50]]), objects)]
+        found = model.mask_samples(stage, before, moved, [objects])[0].boxes
+        wanted = torch.cat([objects.boxes, moved[0]]) if interleaved else before[0].boxes
+        assert sorted(found.tolist()) == sorted(wanted.tolist())
+
+
+def test_the_stages_of_the_published_cascade() -> None:
+    assert [(stage.iou, stage.loss_weight) for stage in htc().stages] == [(0.5, 1), (0.6, 0.5), (0.7, 0.25)]
+    assert [stage.deviations for stage in htc().stages] == [
+        (0.1, 0.1, 0.2, 0.2),
+        (0.05, 0.05, 0.1, 0.1),
+        (0.033, 0.033, 0.067, 0.067),
+    ]
+    assert htc_plus().stages == htc().stages
 
 
 def test_it_is_plain_data_and_refuses_what_cannot_be() -> None:

@@ -11,7 +11,7 @@ from swinkit.backbones import SwinConfig
 from swinkit.build import build_model
 from swinkit.detection.assigners import BACKGROUND
 from swinkit.detection.config import DetectorConfig, FpnConfig, SelectConfig
-from swinkit.detection.dynamic_head import DynamicInteraction
+from swinkit.detection.dynamic_head import DynamicHead, DynamicInteraction
 from swinkit.detection.matching import SetMatcher
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.detection.sparse_rcnn import SparseRcnn
@@ -86,6 +86,12 @@ def test_an_interaction_is_two_products_with_the_proposals_own_weights() -> None
         x = torch.relu(layer.norm_out(x @ up.view(3, 6)))
         one.append(torch.relu(layer.gather_norm(layer.gather(x.flatten()))))
     torch.testing.assert_close(layer(features, regions), torch.stack(one))
+
+
+def test_every_class_is_rare_at_first() -> None:
+    for head in tiny().roi:
+        assert isinstance(head, DynamicHead)
+        assert head.classes.bias.sigmoid().tolist() == pytest.approx([0.01] * 3)
 
 
 def test_losses_are_the_direct_formula() -> None:

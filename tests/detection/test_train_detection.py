@@ -20,7 +20,7 @@ from swinkit.errors import InputError
 from swinkit.recipes import RECIPES
 from swinkit.train import train
 from swinkit.train.config import ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, SelectOptions
 from swinkit.train.jobs import job_from_json
 from swinkit.train.prepare_detection import build_detector_of, open_object_data
 from swinkit.weights import catalog, load, read_state_dict
@@ -34,6 +34,8 @@ def shrunk(config: DetectConfig, data: Path, out: Path) -> DetectConfig:
         **{name: getattr(TINY, name) for name in ("embed_dim", "depths", "num_heads", "window_size")},
         name="custom",
         pretrained=False,
+        freeze_stages=0,
+        norm_eval=False,
         channels=16 if config.model.head.endswith("rcnn") else 32,  # group norm has 32 groups
         fc_channels=32,
         proposals=10,
@@ -247,6 +249,8 @@ def test_numbers_that_make_no_detector_are_refused() -> None:
     for bad in chosen:
         with pytest.raises(InputError, match=next(iter(bad))):
             SelectConfig(**bad)
+        with pytest.raises(InputError, match=next(iter(bad))):
+            SelectOptions(**bad)
     with pytest.raises(InputError, match="unknown head 'other'"):
         swinkit.create_detector("swin_tiny_patch4_window7_224", head="other")
 
@@ -313,6 +317,8 @@ def test_recipe_of_the_paper_is_the_published_one(name: str) -> None:
         **{own: None for own in RECIPES_HERE if "resnet50" in own},
     }
     assert recipe.model.drop_path_rate == depth.get(name, 0.2)
+    resnet = "resnet" in name
+    assert (recipe.model.freeze_stages, recipe.model.norm_eval) == ((2, True) if resnet else (0, False))
     weights = recipe.model.pretrained
     assert weights is True if "resnet" in name else catalog.find(str(weights)).num_classes == 1000  # type: ignore[union-attr]  # it is there
 
@@ -326,7 +332,7 @@ def test_recipe_of_htc_plus_is_a2_2(name: str) -> None:
     augment = recipe.augment
     assert (augment.short_range, augment.long_side, augment.instaboost) == ((400, 1400), 1600, 0.5)
     assert augment.crop_probability == 0
-    assert recipe.select.nms == "soft"
+    assert recipe.select == SelectOptions(), "what HTC++ is published with: soft-NMS"
     weights = catalog.find(str(recipe.model.pretrained))
     assert weights is not None
     assert weights.num_classes == 21841

@@ -276,3 +276,11 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     assert isinstance(other, SegmenterConfig)
     with pytest.raises(InputError, match="different models"):
         Segmenter(model.backbone, other)
+
+
+def test_a_backbone_of_two_stages_has_no_map_for_the_auxiliary_head() -> None:
+    config = dataclasses.replace(TINY, depths=(1, 1), num_heads=(1, 2), out_indices=(0, 1))
+    with pytest.raises(InputError, match=r"reads map 2 .* gives 2: .*auxiliary_channels=0"):
+        swinkit.create_segmenter(config, num_classes=4, channels=8)
+    model = swinkit.create_segmenter(config, num_classes=4, channels=8, auxiliary_channels=0).eval()
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 32, 32)

@@ -1,6 +1,6 @@
 """Backbones: pictures in, a pyramid of feature maps out."""
 
-from swinkit.backbones.build import Trunk, build_backbone, build_trunk
+from swinkit.backbones.build import Trunk, build_backbone, build_trunk, fix_parts
 from swinkit.backbones.config import (
     BackboneConfig,
     DeitPyramidConfig,
@@ -32,4 +32,5 @@ __all__ = [
     "TrunkConfig",
     "build_backbone",
     "build_trunk",
+    "fix_parts",
 ]

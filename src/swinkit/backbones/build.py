@@ -14,6 +14,7 @@ from swinkit.backbones.deit_pyramid import DeitPyramid
 from swinkit.backbones.swin import SwinTransformer
 from swinkit.backbones.swin_mixer import SwinMixer
 from swinkit.backbones.timm_adapter import TimmBackbone
+from swinkit.errors import InputError
 from swinkit.ops.window_attention import Implementation
 
 
@@ -89,3 +90,25 @@ def build_trunk(
             pretrained=pretrained,
         )
     return build_backbone(config, attention_impl=attention_impl)
+
+
+def fix_parts(backbone: Trunk, *, frozen_stages: int = 0, norm_eval: bool = False) -> None:
+    """Let some of a backbone be as it is while the rest is trained.
+
+    Args:
+        backbone: whatever a dense task stands on.
+        frozen_stages: 1 fixes the patch embedding or stem, n the first n - 1 stages as well; 0 nothing.
+        norm_eval: batch norms of a timm model keep their statistics.
+
+    Raises:
+        InputError: the backbone has no such stages, or no batch norms that came with its weights.
+    """
+    if norm_eval:
+        if not isinstance(backbone, TimmBackbone):
+            raise InputError(
+                "norm_eval is for the batch norms of a timm model such as timm/resnet50: set it to False "
+                "(--model.no-norm-eval in the ResNet recipes, with --model.freeze-stages 0)."
+            )
+        backbone.keep_norm_statistics()
+    if frozen_stages:
+        backbone.freeze_stages(frozen_stages)

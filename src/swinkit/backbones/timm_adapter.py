@@ -1,12 +1,17 @@
 """timm's models as feature pyramids, for the paper's comparisons (Tables 2 and 3)."""
 
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from swinkit.backbones.config import TimmConfig
 from swinkit.errors import InputError
+
+STRIDE = 4
+"""Of the first stage's map; what is finer belongs to the stem."""
 
 
 class TimmBackbone(nn.Module):
@@ -21,6 +26,8 @@ class TimmBackbone(nn.Module):
     Attributes:
         channels: of each map.
         strides: pixels of the picture a step in each map is.
+        frozen_stages: see `freeze_stages`.
+        norm_eval: see `keep_norm_statistics`.
 
     Raises:
         InputError: timm is not installed, does not know the name, or has no such maps of it.
@@ -52,6 +59,8 @@ class TimmBackbone(nn.Module):
         self.channels = tuple(self.model.feature_info.channels())
         self.strides = tuple(self.model.feature_info.reduction())
         self._channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
+        self.frozen_stages = 0
+        self.norm_eval = False
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Map pictures (B, in_chans, H, W) to one map (B, C_i, H_i, W_i) per entry of `out_indices`."""
@@ -63,13 +72,65 @@ class TimmBackbone(nn.Module):
         self.model.set_grad_checkpointing(enable)
 
     def freeze_stages(self, count: int) -> None:
-        """Freeze nothing, which is all that can be done to a timm model here.
+        """Fix the stem (count >= 1) and the first `count - 1` stages, of which the first has stride 4: no
+        gradients, no dropout, the batch norms' statistics stay.
+
+        Counting follows the published dense code's `frozen_stages` plus one; 0 freezes nothing.
 
         Raises:
-            InputError: `count` is not 0.
+            InputError: timm's model does not come apart into stages, or has fewer.
         """
-        if count:
-            raise InputError(f"freeze_stages is for Swin backbones; a timm model takes 0, got {count}.")
+        parts = self._stages() if count else []
+        if not 0 <= count <= len(parts):
+            can = f"0 to {len(parts)} of {self.config.name}" if parts else f"0 only of {self.config.name}"
+            raise InputError(f"freeze_stages takes {can}; got {count}.")
+        self.frozen_stages = count
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def keep_norm_statistics(self) -> None:
+        """Let all batch norms use the statistics they have, in training too: those of a few pictures are
+        worse than those of ImageNet. Their weights and biases are trained all the same.
+
+        Raises:
+            InputError: there is no batch norm.
+        """
+        if not any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise InputError(
+                f"norm_eval is for batch norms, and {self.config.name} has none: leave it at False."
+            )
+        self.norm_eval = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, with what is fixed left in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _stages(self) -> list[list[str]]:
+        """Names of the model's parts: those of the stem, then of each stage; empty where it has no such
+        order."""
+        names = [name for name, _ in self.model.named_children()]
+        maps = [item for item in self.model.feature_info.info if item["reduction"] >= STRIDE]
+        ends = [item["module"].replace(".", "_") for item in maps]
+        ends = [names.index(name) for name in ends if name in names]
+        if not ends:
+            return []
+        starts = [ends[0], *(end + 1 for end in ends)]
+        return [names[: starts[0]], *(names[start:end] for start, end in itertools.pairwise(starts))]
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if not self.frozen_stages:
+            return []
+        children = dict(self.model.named_children())  # anew: synchronised batch norms take others' places
+        return [children[name] for part in self._stages()[: self.frozen_stages] for name in part]
 
 
 def import_timm() -> Any:

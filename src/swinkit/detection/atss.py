@@ -127,6 +127,7 @@ class AtssDetector(Detector):
 
     def losses(self, images_BCHW: Tensor, sizes: Sizes, targets: list[Targets]) -> dict[str, Tensor]:
         """Return the losses "classes", "boxes" and "centerness", each one number a level (L,)."""
+        self.check_batch(images_BCHW, targets)
         outputs = self.dense(self.features(images_BCHW))
         map_sizes = _sizes(outputs)
         levels = self.anchors(map_sizes, images_BCHW.device)

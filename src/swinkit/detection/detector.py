@@ -64,6 +64,8 @@ class Detector(nn.Module, ABC):
             sizes: true (height, width) of each; None: all as large as the batch.
             select: how detections are chosen; None: as the model's configuration says.
         """
+        if not len(images_BCHW):
+            return []
         sizes = sizes or [(images_BCHW.shape[2], images_BCHW.shape[3])] * len(images_BCHW)
         select = select or self.config.select
         levels = self.features(images_BCHW)
@@ -101,4 +103,16 @@ class Detector(nn.Module, ABC):
             images_BCHW: pictures, normalised, padded with zeros at the bottom and right.
             sizes: true (height, width) of each.
             targets: the objects of each, with masks if the detector has them.
+
+        Raises:
+            InputError: there is no picture, or `targets` are of more or fewer.
         """
+
+    @staticmethod
+    def check_batch(images_BCHW: Tensor, targets: list[Targets]) -> None:
+        """Raise InputError unless there is a picture, and every picture has its targets."""
+        if not len(images_BCHW) or len(images_BCHW) != len(targets):
+            raise InputError(
+                "training needs at least one picture, and the targets of each; got "
+                f"{len(images_BCHW)} pictures and the targets of {len(targets)}."
+            )

@@ -110,6 +110,7 @@ class RepPointsV2Detector(Detector):
     def losses(self, images_BCHW: Tensor, sizes: Sizes, targets: list[Targets]) -> dict[str, Tensor]:
         """Return the losses "classes", "first_boxes", "refined_boxes", "heat" and "offsets", each one number
         a level (L,), and "foreground"."""
+        self.check_batch(images_BCHW, targets)
         outputs = self.dense(self.features(images_BCHW))
         flat = self._flat(outputs)
         parts = [

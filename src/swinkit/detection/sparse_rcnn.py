@@ -109,6 +109,7 @@ class SparseRcnn(Detector):
             sizes: true (height, width) of each.
             targets: the objects of each.
         """
+        self.check_batch(images_BCHW, targets)
         losses = {}
         for number, (logits, boxes) in enumerate(self.stages(self.features(images_BCHW), sizes)):
             found = self._stage_losses(logits, boxes, sizes, targets)

@@ -29,6 +29,14 @@ class Targets:
         """Return the same on a device."""
         return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
+    def with_area(self) -> "Targets":
+        """Return the objects whose boxes have an area."""
+        real = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1)
+        if real.all():
+            return self
+        masks = None if self.masks is None else self.masks[real]
+        return Targets(self.boxes[real], self.labels[real], masks, self.stuff)
+
     def pin_memory(self) -> "Targets":
         """Return the same in page-locked memory, as a data loader asks for."""
         return self._each(lambda x: x.pin_memory())

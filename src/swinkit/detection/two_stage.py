@@ -110,9 +110,12 @@ class TwoStageDetector(Detector):
         Args:
             images_BCHW: pictures, normalised, padded with zeros at the bottom and right.
             sizes: true (height, width) of each.
-            targets: the objects of each, with masks if the detector has them.
+            targets: the objects of each, with masks if the detector has them; those without area are left
+                out, since nothing can be moved onto them.
         """
+        self.check_batch(images_BCHW, targets)
         self.check_targets(targets)
+        targets = [target.with_area() for target in targets]
         levels, losses = self.training_levels(images_BCHW, targets)
         outputs = self.rpn(levels[: len(self.strides)])
         losses |= self.rpn.losses(outputs, sizes, targets)

@@ -2,9 +2,8 @@
 two data sets small enough for a laptop."""
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
-from swinkit.detection.config import SelectConfig
 from swinkit.train.config import OptimizerConfig, ScheduleConfig, TrainerConfig
-from swinkit.train.detection_config import DetectConfig, DetectorOptions, Head
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, Head, SelectOptions
 
 
 def detect() -> DetectConfig:
@@ -54,7 +53,7 @@ def nuclei() -> DetectConfig:
         ),
         data=ObjectDataConfig(batch_size=4),
         augment=ObjectAugmentConfig(ratio=(1.2, 2.8), size=(256, 256), vflip=0.5, color_jitter=0.2),
-        select=SelectConfig(most=400, before_nms=2000, proposals=1500),
+        select=SelectOptions(most=400, before_nms=2000, proposals=1500),
         optimizer=OptimizerConfig(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, clip_norm=1.0),
         schedule=ScheduleConfig(epochs=15, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-6, kind="cosine"),
         trainer=TrainerConfig(validate_every=15, log_every=20),
@@ -176,6 +175,8 @@ def cascade_mask_rcnn_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 46.3, mask AP 40.1 (82M parameters, 739G FLOPs). Measured here: not measured.
     Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train cascade_mask_rcnn_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return coco("cascade_mask_rcnn", "timm/resnet50", drop_path_rate=None)
@@ -190,11 +191,20 @@ def coco(
 ) -> DetectConfig:
     """A2.2: AdamW 1e-4, decay 0.05, 16 pictures a step, a tenth after epochs 27 and 33 (of 36) or 8 and 11
     (of 12), 500 steps of warm-up. Pictures without objects are not trained on. As in the published code,
-    biases and batch norms have weight decay, layer norms and position tables none."""
-    pretrained = True if name.startswith("timm/") else f"{name}.ms_in1k"
+    biases and batch norms have weight decay, layer norms and position tables none. ResNets are trained as
+    mmdetection trains them: stem and first stage fixed, all their batch norms with the statistics of
+    ImageNet."""
+    resnet = name.startswith("timm/")
+    pretrained = True if resnet else f"{name}.ms_in1k"
     return DetectConfig(
         model=DetectorOptions(
-            name=name, head=head, masks=True, pretrained=pretrained, drop_path_rate=drop_path_rate
+            name=name,
+            head=head,
+            masks=True,
+            pretrained=pretrained,
+            drop_path_rate=drop_path_rate,
+            freeze_stages=2 if resnet else 0,
+            norm_eval=resnet,
         ),
         data=ObjectDataConfig(kind="coco", batch_size=2, keep_empty=False, bad="skip"),
         augment=ObjectAugmentConfig(),

@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from swinkit.data.object_config import ObjectAugmentConfig
-from swinkit.detection.published import published_select
-from swinkit.models_detection import HEADS
 from swinkit.recipes.detection import coco
 from swinkit.train.detection_config import DetectConfig, Head
 
@@ -26,6 +24,8 @@ def atss_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 43.5 (32M parameters, 205G FLOPs). Measured here: not measured. Hardware: 8 GPUs of
     2 pictures. Its configuration is not published; these are the paper's words.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train atss_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _dense("atss", "timm/resnet50", largest=800)
@@ -46,6 +46,8 @@ def reppoints_v2_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 46.5 (42M parameters, 274G FLOPs). Measured here: not measured. Hardware: 8 GPUs of
     2 pictures. Its configuration is not published; all but the backbone is as with Swin-T.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train reppoints_v2_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _dense("reppoints_v2", "timm/resnet50", largest=960)
@@ -58,5 +60,4 @@ def _dense(head: Head, name: str, *, largest: int) -> DetectConfig:
         config,
         model=replace(config.model, masks="auto"),
         augment=ObjectAugmentConfig(short_sides=tuple(range(480, largest + 1, 32)), crop_probability=0.0),
-        select=published_select(HEADS[head]),
     )

@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from swinkit.data.object_config import ObjectAugmentConfig
-from swinkit.detection.published import published_select
-from swinkit.models_detection import HEADS
 from swinkit.recipes.detection import coco
 from swinkit.train.detection_config import DetectConfig
 
@@ -25,6 +23,8 @@ def sparse_rcnn_resnet50_3x() -> DetectConfig:
 
     Paper: Table 2, box AP 44.5 (106M parameters, 166G FLOPs). Measured here: not measured.
     Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train sparse_rcnn_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _sparse("timm/resnet50", drop_path_rate=None)
@@ -44,6 +44,8 @@ def htc_resnet50_3x() -> DetectConfig:
     """COCO, Hybrid Task Cascade on ResNet-50, 36 epochs, trained as the paper trains its comparisons.
 
     Paper: not in the paper. Measured here: not measured. Hardware: 8 GPUs of 2 pictures.
+    The backbone is trained as in mmdetection: stem and first stage fixed, batch norms with the statistics of
+    ImageNet.
     Command: swinkit train htc_resnet50_3x --data /data/coco --trainer.devices 8
     """
     return _htc("timm/resnet50", drop_path_rate=None)
@@ -80,13 +82,11 @@ def _sparse(name: str, *, drop_path_rate: float | None) -> DetectConfig:
         config,
         model=replace(config.model, masks="auto"),
         optimizer=replace(config.optimizer, clip_norm=1.0),
-        select=published_select(HEADS["sparse_rcnn"]),
     )
 
 
 def _htc(name: str, *, drop_path_rate: float | None) -> DetectConfig:
-    config = coco("htc", name, drop_path_rate=drop_path_rate)
-    return replace(config, select=published_select(HEADS["htc"]))
+    return coco("htc", name, drop_path_rate=drop_path_rate)
 
 
 def _htc_plus(name: str, *, drop_path_rate: float) -> DetectConfig:
@@ -100,5 +100,4 @@ def _htc_plus(name: str, *, drop_path_rate: float) -> DetectConfig:
             short_range=(400, 1400), long_side=1600, crop_probability=0.0, instaboost=0.5
         ),
         schedule=replace(config.schedule, epochs=72, drops=(63, 69)),
-        select=published_select(HEADS["htc_plus"]),
     )

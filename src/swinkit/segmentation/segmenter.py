@@ -45,6 +45,12 @@ class Segmenter(nn.Module):
                 f"backbone, config and spec describe different models: the backbone is {backbone.config}, "
                 f"the config's {config.backbone}."
             )
+        maps, read = len(backbone.channels), config.auxiliary_index
+        if config.auxiliary_channels and not 0 <= read < maps:
+            raise InputError(
+                f"the auxiliary head reads map {read} (from 0) of a backbone that gives {maps}: take a "
+                "backbone of more stages, or leave the head out with auxiliary_channels=0."
+            )
         self.spec = ModelSpec(config=config) if spec is None else spec
         self.auxiliary_index = config.auxiliary_index
         self.backbone = backbone

@@ -1,10 +1,10 @@
 """A training job of object detection as plain data."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
 from swinkit.data.object_config import ObjectAugmentConfig, ObjectDataConfig
-from swinkit.detection.config import SelectConfig
+from swinkit.detection.config import Nms, SelectConfig
 from swinkit.detection.htc_config import STUFF_CLASSES
 from swinkit.errors import InputError
 from swinkit.layers import Init
@@ -23,7 +23,7 @@ class DetectorOptions:
         name: a variant of `swinkit models`, deit_small_patch16_224, timm/NAME for any timm model, or custom
             for a Swin Transformer described by the numbers below.
         head: mask_rcnn, cascade_mask_rcnn, htc, htc_plus (the paper's HTC++), or one that finds boxes only:
-            atss, reppoints_v2 (both published with --select.iou 0.6) or sparse_rcnn.
+            atss, reppoints_v2 or sparse_rcnn.
         masks: whether objects are outlined: auto (if the data have outlines), True or False.
         semantic: of htc: whether the stuff around objects is learnt too: auto (if the data have stuff maps),
             True or False.
@@ -47,7 +47,9 @@ class DetectorOptions:
         init: how the weights of a backbone from scratch start: paper, or xavier for one far narrower than the
             published ones.
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
-        freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
+        freeze_stages: 1 fixes the patch embedding or a ResNet's stem, n the first n - 1 stages as well; 0
+            nothing. One more than mmdetection's frozen_stages.
+        norm_eval: of timm/NAME: the backbone's batch norms keep the statistics they came with.
         attention_impl: implementation of window attention: auto, chunked, reference, sdpa or triton.
     """
 
@@ -74,6 +76,7 @@ class DetectorOptions:
     init: Init = "paper"
     grad_checkpointing: bool = False
     freeze_stages: int = 0
+    norm_eval: bool = False
     attention_impl: Implementation = "auto"
 
     def __post_init__(self) -> None:
@@ -86,6 +89,43 @@ class DetectorOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectOptions:
+    """How detections are chosen. None means: as published with the head.
+
+    Attributes:
+        before_nms: proposals a level that enter suppression.
+        proposals: proposals a picture after it.
+        proposal_iou: overlap from which a worse proposal goes.
+        score: least score of a detection.
+        nms: hard: worse boxes that overlap go; soft: their score is lowered (Gaussian); soft_linear: lowered
+            linearly, from `iou` on; none: all stay; auto: none where the detector is made for that and looks
+            once, else hard.
+        iou: overlap from which a worse box of the same class goes (hard), or its score falls (soft_linear).
+        sigma: width of the Gaussian (soft).
+        most: detections a picture.
+        mask: least probability of a pixel of a mask.
+    """
+
+    before_nms: int | None = None
+    proposals: int | None = None
+    proposal_iou: float | None = None
+    score: float | None = None
+    nms: Nms | None = None
+    iou: float | None = None
+    sigma: float | None = None
+    most: int | None = None
+    mask: float | None = None
+
+    def __post_init__(self) -> None:
+        self.over(SelectConfig())  # which checks the numbers
+
+    def over(self, select: SelectConfig) -> SelectConfig:
+        """Return `select` with what is set here in its place."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(select, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectConfig(JobConfig):
     """A whole training job of object detection.
 
@@ -93,7 +133,7 @@ class DetectConfig(JobConfig):
         model: which model.
         data: which pictures and objects.
         augment: what is done to training pictures.
-        select: how detections are chosen, in validation and afterwards.
+        select: how detections are chosen, in validation and afterwards, where not as published.
         optimizer: how a step is made.
         schedule: how long, and the learning rate over time.
         trainer: where and how it runs.
@@ -105,4 +145,4 @@ class DetectConfig(JobConfig):
     model: DetectorOptions = field(default_factory=DetectorOptions)
     data: ObjectDataConfig = field(default_factory=ObjectDataConfig)
     augment: ObjectAugmentConfig = field(default_factory=ObjectAugmentConfig)
-    select: SelectConfig = field(default_factory=SelectConfig)
+    select: SelectOptions = field(default_factory=SelectOptions)

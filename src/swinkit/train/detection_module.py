@@ -41,8 +41,7 @@ class DetectionModule(TaskModule):
         boxes = {"box_ap": "box AP", "box_ap50": "box AP50"}
         self.scores = ({"mask_ap": "mask AP", "mask_ap50": "mask AP50"} if masks else {}) | boxes
         self.val = val
-        most = config.select.most
-        self.max_detections = (1, 10, max(100, most))
+        self.max_detections = (1, 10, max(100, model.config.select.most))
         self.rows: list[dict[str, Any]] = []
         self.seen: list[int] = []
 

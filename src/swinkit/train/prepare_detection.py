@@ -7,22 +7,25 @@ from typing import Any
 
 import torch
 
+from swinkit.backbones import fix_parts
 from swinkit.data.object_layout import has_part, open_objects, trained_on
 from swinkit.data.object_transforms import ObjectEvalTransform, ObjectTrainTransform, TransformedObjects
 from swinkit.data.objects import ObjectDataset, Problems
 from swinkit.data.stuff import only_with_stuff
 from swinkit.detection.build import build_detector
-from swinkit.detection.config import HeadConfig, TwoStageConfig
+from swinkit.detection.config import DetectorConfig, HeadConfig, TwoStageConfig
 from swinkit.detection.config_dense import AtssConfig, RepPointsV2Config
 from swinkit.detection.detector import Detector
 from swinkit.detection.htc_config import HtcConfig
+from swinkit.detection.published import published_select
 from swinkit.detection.sparse_config import SparseConfig
 from swinkit.errors import InputError
 from swinkit.layers import initialise
 from swinkit.models_detection import HEADS, create_detector
+from swinkit.spec import ModelSpec
 from swinkit.train.build import backbone_of
 from swinkit.train.data import JobData
-from swinkit.train.detection_config import DetectConfig, DetectorOptions
+from swinkit.train.detection_config import DetectConfig, DetectorOptions, SelectOptions
 from swinkit.train.detection_module import DetectionModule
 from swinkit.train.prepare_semantic import reads_stuff, stuff_classes, with_semantic, with_stuff_branch
 from swinkit.train.prepared import Prepared, spec_of_run
@@ -44,11 +47,10 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     if resume_in is None:
         model = build_detector_of(config, train_set, masks=masks, semantic=semantic)
     else:
-        spec = spec_of_run(resume_in, options, train_set.classes)
+        spec = _selecting(spec_of_run(resume_in, options, train_set.classes), config.select)
         model = build_detector(spec, attention_impl=options.attention_impl)
     model.backbone.set_grad_checkpointing(options.grad_checkpointing)
-    if options.freeze_stages:
-        model.backbone.freeze_stages(options.freeze_stages)
+    fix_parts(model.backbone, frozen_stages=options.freeze_stages, norm_eval=options.norm_eval)
     preprocess, seed, skip = model.spec.preprocess, config.trainer.seed, config.data.bad == "skip"
     if config.augment.instaboost and not train_set.has_masks:
         raise InputError("instaboost moves objects by their outlines, and some have none: set it to 0.")
@@ -70,7 +72,9 @@ def prepare_detection(config: DetectConfig, resume_in: Path | None) -> Prepared:
     )
     module = DetectionModule(model, config, val_set, steps_per_epoch=data.steps_per_epoch)
     facts = {"train": summary(train_set), "val": summary(val_set) if val_set is not None else None}
-    remarks = [f"warning: {line}" for line in warnings_of(config, train_set, val_set)]
+    most = model.config.select.most
+    lines = [*warnings_of(train_set, val_set, most=most), *_random_parts(options)]
+    remarks = [f"warning: {line}" for line in lines]
     return Prepared(model=model, data=data, module=module, remarks=remarks, facts={"data.json": facts})
 
 
@@ -100,9 +104,10 @@ def build_detector_of(
 ) -> Detector:
     """Build the model with the data's classes in its spec."""
     options = config.model
+    head = _head(options, semantic=semantic)
     model = create_detector(
         backbone_of(options),
-        head=_head(options, semantic=semantic),
+        head=head,
         masks=None if masks else False,
         num_classes=len(data.classes),
         class_names=data.classes,
@@ -110,7 +115,7 @@ def build_detector_of(
         window_size=options.window_size,
         drop_path_rate=options.drop_path_rate,
         neck_channels=options.channels,
-        select=config.select,
+        select=config.select.over(published_select(head)),
         short_side=options.short_side,
         long_side=options.long_side,
         scale=options.scale,
@@ -139,8 +144,8 @@ def summary(data: ObjectDataset) -> dict[str, Any]:
     }
 
 
-def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset | None) -> list[str]:
-    """Say what will go wrong: classes that are missing, more objects than detections."""
+def warnings_of(train: ObjectDataset, val: ObjectDataset | None, *, most: int) -> list[str]:
+    """Say what will go wrong: classes that are missing, more objects than the `most` detections."""
     lines = []
     counts = summary(train)["classes"]
     missing = [name for name, count in counts.items() if not count]
@@ -149,7 +154,6 @@ def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset |
         lines.append(f"{listed} never occur in the training pictures, so the model cannot learn them.")
     if val is not None and not summary(val)["objects"]:
         lines.append("the validation pictures have no object, so every score will be 0.")
-    most = config.select.most
     crowded = sum(len(record) > most for record in val.records) if val is not None else 0
     if crowded:
         lines.append(
@@ -157,6 +161,22 @@ def warnings_of(config: DetectConfig, train: ObjectDataset, val: ObjectDataset |
             "found: raise --select.most."
         )
     return lines
+
+
+def _selecting(spec: ModelSpec, select: SelectOptions) -> ModelSpec:
+    """The model of a run, choosing its detections as the settings say now."""
+    assert isinstance(spec.config, DetectorConfig)
+    return replace(spec, config=replace(spec.config, select=select.over(spec.config.select)))
+
+
+def _random_parts(options: DetectorOptions) -> list[str]:
+    """Say that what is not trained has nothing to be good at."""
+    if options.pretrained or not (options.freeze_stages or options.norm_eval):
+        return []
+    return [
+        "the backbone starts from random weights, and --model.freeze-stages or --model.norm-eval keeps some "
+        "as they are: do without (--model.freeze-stages 0, --model.no-norm-eval)."
+    ]
 
 
 def _with_masks(options: DetectorOptions, data: ObjectDataset) -> bool:

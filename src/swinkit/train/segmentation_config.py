@@ -30,7 +30,8 @@ class SegmenterOptions:
         init: how the weights of a backbone from scratch start: paper, or xavier for one far narrower than the
             published ones.
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
-        freeze_stages: 1 fixes the patch embedding, n the first n - 1 stages as well; 0 nothing.
+        freeze_stages: 1 fixes the patch embedding or a ResNet's stem, n the first n - 1 stages as well; 0
+            nothing.
         attention_impl: implementation of window attention: auto, chunked, reference, sdpa or triton.
     """
 
