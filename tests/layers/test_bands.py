@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swinkit.layers import SwinBlock, WindowAttention, bands
+from swinkit.layers import PatchMerging, SwinBlock, WindowAttention, bands
 from swinkit.ops.windows import WindowPolicy
 
 
@@ -77,14 +77,27 @@ def test_little_is_held_at_a_time(monkeypatch):
     assert cut.largest == x.numel()  # the result
 
 
+@pytest.mark.parametrize("size", [(16, 6), (17, 7), (15, 5), (1, 9)])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_merging_in_bands(size, rows, monkeypatch):
+    merging, x = PatchMerging(8).eval(), torch.randn(2, *size, 8)
+    torch.nn.init.normal_(merging.norm.weight)
+    expected = merging(x).detach()
+    monkeypatch.setattr(bands, "BAND_BYTES", rows * 2 * size[1] * 8 * 4)
+    with torch.no_grad(), Sizes() as seen:
+        torch.testing.assert_close(merging(x), expected, rtol=1e-5, atol=1e-5)
+    if size[0] > 2 * rows + 2:
+        assert seen.largest < x.numel()
+
+
 def test_the_whole_map_where_something_looks_on(monkeypatch):
     monkeypatch.setattr(bands, "BAND_BYTES", 1)
     block, x = make_block(), torch.randn(1, 16, 16, 8)
-    assert not bands.runs_in_bands(block, x, block.hidden)  # gradients
+    assert bands.rows_of_a_band(block, x, block.hidden) is None  # gradients
     with torch.no_grad():
-        assert bands.runs_in_bands(block, x, block.hidden)
-        assert not bands.runs_in_bands(block, x.to("meta"), block.hidden)
-        assert not bands.runs_in_bands(block.train(), x, block.hidden)
+        assert bands.rows_of_a_band(block, x, block.hidden) == 1
+        assert bands.rows_of_a_band(block, x.to("meta"), block.hidden) is None
+        assert bands.rows_of_a_band(block.train(), x, block.hidden) is None
         seen = []
         handle = block.eval().mlp.register_forward_hook(lambda module, inputs, out: seen.append(out.shape))
         block(x)

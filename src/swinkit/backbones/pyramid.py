@@ -1,6 +1,6 @@
 """What Swin Transformer and Swin-Mixer share: patch embedding, stages, and normed maps of several of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
@@ -71,22 +71,28 @@ class Pyramid(nn.Module):
         Raises:
             InputError: not four dimensions, or another number of channels.
         """
-        maps = self.forward_maps(images_BCHW)
-        return [self.norms[str(index)](maps[index]).permute(0, 3, 1, 2) for index in self.out_indices]
+        found = {
+            index: self.norms[str(index)](x_BHWC).permute(0, 3, 1, 2)
+            for index, x_BHWC in enumerate(self._maps(images_BCHW))
+            if index in self.out_indices
+        }
+        return [found[index] for index in self.out_indices]
 
     def forward_maps(self, images_BCHW: Tensor) -> list[Tensor]:
         """Map pictures (B, in_chans, H, W) to the un-normed maps (B, H_i, W_i, C_i) of all stages needed."""
+        return list(self._maps(images_BCHW))
+
+    def _maps(self, images_BCHW: Tensor) -> Iterator[Tensor]:
+        """The un-normed map of each stage needed, one after the other, so that none is kept for nothing."""
         in_chans = self.patch_embed.proj.in_channels
         if images_BCHW.dim() != 4 or images_BCHW.shape[1] != in_chans:
             raise InputError(
                 f"expected pictures (B, {in_chans}, H, W); got shape {tuple(images_BCHW.shape)}."
             )
         x_BHWC = self.pos_drop(self._add_positions(self.patch_embed(images_BCHW)))
-        maps: list[Tensor] = []
         for stage in self.stages[: max(self.out_indices) + 1]:
             x_BHWC = stage(x_BHWC)
-            maps.append(x_BHWC)
-        return maps
+            yield x_BHWC
 
     def positions(self, map_size: Pair) -> Tensor | None:
         """Absolute position embedding of a first map of `map_size`, (1, H, W, C); None for none."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from swinkit.ops.windows import Pair, padded_size
 
-BAND_BYTES = 16 << 20
+BAND_BYTES = 8 << 20
 """Size of a band's hidden layer, at most, unless one row of windows is more."""
 
 
@@ -33,24 +33,31 @@ class Band:
     shift: Pair
 
 
-def runs_in_bands(block: nn.Module, x_BHWC: Tensor, hidden: int) -> bool:
-    """Whether a block is to be computed in bands: a large map, on a CPU, without gradients.
+def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None:
+    """How many rows of the map, of all pictures, to compute at a time; None for the whole map at once.
 
-    torch.compile and torch.export see the whole map, and so does a hook on a part of the block.
+    The whole map, if it is small, not on a CPU, or gradients are wanted. torch.compile and torch.export see
+    the whole map, and so does a hook on a part of the module.
+
+    Args:
+        module: what is computed.
+        x_BHWC: its input.
+        hidden: numbers a token has in it at its widest.
     """
-    if x_BHWC.device.type != "cpu" or torch.is_grad_enabled() or block.training:
-        return False
-    if x_BHWC.shape[:3].numel() * hidden * x_BHWC.element_size() <= BAND_BYTES:
-        return False
-    if torch.compiler.is_compiling():
-        return False
-    return not any(part._forward_hooks or part._forward_pre_hooks for part in block.children())
+    if x_BHWC.device.type != "cpu" or torch.is_grad_enabled() or module.training:
+        return None
+    row = x_BHWC.shape[0] * x_BHWC.shape[2] * hidden * x_BHWC.element_size()
+    if x_BHWC.shape[1] * row <= BAND_BYTES or torch.compiler.is_compiling():
+        return None
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.children()):
+        return None
+    return max(1, BAND_BYTES // row)
 
 
 def in_bands(
     compute: Callable[[Tensor, Pair], Tensor], x_BHWC: Tensor, hidden: int, *, window: Pair, shift: Pair
 ) -> Tensor:
-    """Compute a block in bands.
+    """Compute a block in bands, one picture after the other, or some at a time where they are small.
 
     Args:
         compute: the block: a map (b, r, W, C) and its shift -> (b, r, W, C).

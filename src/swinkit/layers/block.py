@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from swinkit.layers.attention import WindowAttention
-from swinkit.layers.bands import in_bands, runs_in_bands
+from swinkit.layers.bands import in_bands, rows_of_a_band
 from swinkit.layers.mlp import Mlp, SpatialMlp
 from swinkit.ops.windows import Pair, WindowPolicy, fit_shift
 
@@ -46,7 +46,7 @@ class SwinBlock(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
         shift = self.shift_for((x_BHWC.shape[1], x_BHWC.shape[2]))
-        if runs_in_bands(self, x_BHWC, self.hidden):
+        if rows_of_a_band(self, x_BHWC, self.hidden) is not None:
             return in_bands(self._compute, x_BHWC, self.hidden, window=self.attn.window, shift=shift)
         return self._compute(x_BHWC, shift)
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from swinkit.layers.bands import rows_of_a_band
 from swinkit.ops.windows import Pair, pad_map, padded_size
 
 
@@ -29,7 +30,11 @@ class PatchEmbed(nn.Module):
         """
         height, width = images_BCHW.shape[2:]
         size = padded_size((height, width), self.patch_size)
-        images_BCHW = nn.functional.pad(images_BCHW, (0, size[1] - width, 0, size[0] - height))
+        if size != (height, width):
+            images_BCHW = nn.functional.pad(images_BCHW, (0, size[1] - width, 0, size[0] - height))
+        if images_BCHW.device.type == "cpu" and not torch.is_grad_enabled():
+            # The tokens then come out as they are wanted, without a copy. (Gradients would sum less exactly.)
+            images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
         return self.norm(self.proj(images_BCHW).permute(0, 2, 3, 1))
 
 
@@ -48,6 +53,12 @@ class PatchMerging(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 2 C); an odd side is padded with zeros."""
+        rows = rows_of_a_band(self, x_BHWC, x_BHWC.shape[-1])
+        if rows is None:
+            return self._merge(x_BHWC)
+        return torch.cat([self._merge(part) for part in x_BHWC.split(rows + rows % 2, dim=1)], dim=1)
+
+    def _merge(self, x_BHWC: Tensor) -> Tensor:
         x = pad_map(x_BHWC, padded_size((x_BHWC.shape[1], x_BHWC.shape[2]), (2, 2)))
         x = torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]], dim=-1)
         return self.reduction(self.norm(x))
