@@ -176,7 +176,7 @@ def _backward_whole(
     blocks = configs.backward("window", N, d, qkv.dtype, tf32)
     chunks = configs.chunks(given["windows"], h, configs.BACKWARD_PROGRAMS)
     share_bias = qkv.new_empty((chunks, h, N, N) if need_table else 0, dtype=torch.float32)
-    share_pad = qkv.new_empty((chunks, 2, h, d) if need_pad else 0, dtype=torch.float32)
+    share_pad = qkv.new_empty((given["windows"], 2, h, d) if need_pad else 0, dtype=torch.float32)
     wrap_triton(backward_window)[(chunks * h,)](
         grad_bias=share_bias,
         grad_pad=share_pad,
