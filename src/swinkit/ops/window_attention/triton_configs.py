@@ -1,8 +1,8 @@
 """How the Triton kernels of window attention cut their work: block sizes, warps, programs.
 
 Plain Python, no Triton: what is chosen can be read, listed and tested anywhere.
-benchmarks/kernels_ahead_of_time.py compiles the choices and counts spilled registers: for windows of 7 in
-bfloat16 there are none on an unpadded map; on a padded one the backward kernel has a few.
+benchmarks/kernels_ahead_of_time.py compiles the choices and counts spilled registers; each choice below that
+looks odd is one that had some.
 """
 
 from dataclasses import dataclass
@@ -52,33 +52,48 @@ def padded_channels(channels: int) -> int:
     return max(16, 1 << (channels - 1).bit_length())
 
 
-def forward(tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
-    """Blocks of the forward kernel."""
-    return (
-        _whole(tokens, dtype, 2)
-        if is_whole(tokens, channels, dtype, tf32)
-        else _cut(tokens, channels, dtype, 2)
-    )
+def forward(tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int = 32) -> Blocks:
+    """Blocks of the forward kernel, on a chip whose warps have so many lanes."""
+    return _blocks("forward", tokens, channels, dtype, tf32, lanes)
 
 
-def backward(kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
+def backward(
+    kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int = 32
+) -> Blocks:
     """Blocks of a backward kernel: "window", "queries", "keys" or "bias"."""
-    return _whole(tokens, dtype, 1) if kernel == "window" else _cut(tokens, channels, dtype, 1)
+    return _blocks(kernel, tokens, channels, dtype, tf32, lanes)
 
 
-def _whole(tokens: int, dtype: torch.dtype, stages: int) -> Blocks:
-    side = max(16, 1 << (tokens - 1).bit_length())
-    warps = {16: 1, 32: 2, 64: 4}[side]
-    if dtype == torch.float32:
-        return Blocks(queries=side, keys=side, warps=2 * warps, stages=1)
-    return Blocks(queries=side, keys=side, warps=warps, stages=stages)
-
-
-def _cut(tokens: int, channels: int, dtype: torch.dtype, stages: int) -> Blocks:
+def _blocks(kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int) -> Blocks:
+    float32, forward = dtype == torch.float32, kernel == "forward"
+    stages = 2 if forward and not float32 else 1
+    if is_whole(tokens, channels, dtype, tf32):
+        side = max(16, 1 << (tokens - 1).bit_length())
+        warps = _warps_of_a_window(kernel, side, channels, float32, lanes)
+        return Blocks(queries=side, keys=side, warps=warps, stages=stages)
+    queries, threads = _cut(kernel, channels, dtype, tf32)
     splits = -(-tokens // 256)
-    if dtype == torch.float32:
-        return Blocks(queries=16 if channels > 32 else 32, keys=32, warps=4, stages=1, splits=splits)
-    return Blocks(queries=32 if channels > 32 else 64, keys=32, warps=4, stages=stages, splits=splits)
+    return Blocks(queries=queries, keys=32, warps=threads // lanes, stages=stages, splits=splits)
+
+
+def _warps_of_a_window(kernel: str, side: int, channels: int, float32: bool, lanes: int) -> int:
+    threads = {16: 32, 32: 64, 64: 128}[side]
+    if float32 and (channels > 16 or kernel == "window"):
+        threads *= 2
+    if float32 and channels > 16 and kernel == "window" and side == 64 and lanes == 32:
+        threads *= 2  # a thread of 64 lanes has twice the registers
+    return max(1, threads // lanes)
+
+
+def _cut(kernel: str, channels: int, dtype: torch.dtype, tf32: bool) -> tuple[int, int]:
+    """Queries of a block, and threads."""
+    if dtype != torch.float32:
+        return (32, 256 if kernel == "forward" else 128) if channels > 32 else (64, 128)
+    queries, threads = 16 if channels > 32 else 32, 128
+    if 16 < channels <= 32 and not tf32:
+        queries = 16 if kernel == "queries" else queries
+        threads = 256 if kernel == "keys" else threads
+    return queries, threads
 
 
 def chunks(windows: int, others: int, programs: int) -> int:

@@ -164,10 +164,8 @@ def backward_window(
         store_rows(grad_row + 2 * heads * D, grad_v, token, inside, 3 * heads * D, D, BLOCK_D)
         if NEED_PAD:
             tl.store(share + heads * D, tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0), mask=d < D)
-        grad_weights = multiply(grad, tl.trans(v), PRECISION)
-        if DROPOUT:
-            grad_weights = tl.where(keep, grad_weights / (1.0 - dropout), 0.0)
-        grad_scores = weights * (grad_weights - tl.sum(weights * grad_weights, 1)[:, None])
+        grad_scores = used * multiply(grad, tl.trans(v), PRECISION)
+        grad_scores -= weights * tl.sum(grad_scores, 1)[:, None]
         if NEED_BIAS:
             sum_bias += grad_scores
         if APPEARANCE:
