@@ -17,6 +17,18 @@ BACKWARD_PROGRAMS = 1024
 """Programs that share the windows: enough to fill the largest chip a few times, few enough that one sees many
 windows. Constants, not the chip's size, so that sums are taken in the same order on every GPU."""
 
+FLOAT32_CUTS = {
+    ("forward", 16, True): (16, 128),
+    ("forward", 32, True): (16, 128),
+    ("queries", 32, False): (16, 128),
+    ("queries", 64, False): (16, 64),
+    ("keys", 32, False): (32, 256),
+    ("bias", 16, True): (16, 128),
+    ("bias", 64, True): (16, 256),
+}
+"""Queries of a block, and threads, of those float32 kernels that would spill with the usual numbers; by padded
+channels, and whether it is multiplied as TF32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
@@ -89,11 +101,8 @@ def _cut(kernel: str, channels: int, dtype: torch.dtype, tf32: bool) -> tuple[in
     """Queries of a block, and threads."""
     if dtype != torch.float32:
         return (32, 256 if kernel == "forward" else 128) if channels > 32 else (64, 128)
-    queries, threads = 16 if channels > 32 else 32, 128
-    if 16 < channels <= 32 and not tf32:
-        queries = 16 if kernel == "queries" else queries
-        threads = 256 if kernel == "keys" else threads
-    return queries, threads
+    usual = 16 if channels > 32 else 32, 128
+    return FLOAT32_CUTS.get((kernel, padded_channels(channels), tf32), usual)
 
 
 def chunks(windows: int, others: int, programs: int) -> int:
