@@ -26,8 +26,8 @@ FLOAT32_CUTS = {
     ("bias", 16, True): (16, 128),
     ("bias", 64, True): (16, 256),
 }
-"""Queries of a block, and threads, of those float32 kernels that would spill with the usual numbers; by padded
-channels, and whether it is multiplied as TF32."""
+"""By kernel, padded channels and TF32: queries of a block and threads of the float32 kernels that would spill
+with the usual numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
