@@ -7,9 +7,9 @@ run, so nothing here is a speed.
     python benchmarks/kernels_ahead_of_time.py [--only backward_window] [--target sm_90]
     python benchmarks/kernels_ahead_of_time.py --resume --cases 50
 
-A case takes about ten seconds of a core, all of them more than an hour and a half. --resume keeps what the
-results file has of the same kernels and the same Triton, and goes on; --cases then counts new ones. The file
-is written after every case.
+A case takes two to five seconds of a core, all of them about half an hour. --resume keeps what the results
+file has of the same kernel, constants, options and Triton, and goes on: after a change only the cases that it
+touches are compiled again. --cases then counts new ones. The file is written after every case.
 """
 
 import argparse
@@ -81,17 +81,19 @@ class Case:
     def blocks(self) -> Any:
         """The cut that the library chooses."""
         kind = self.kernel.removeprefix("backward_")
-        asked = (self.window[0] * self.window[1], self.channels, DTYPES[self.dtype], self.tf32)
+        lanes = TARGETS[self.target].warp_size
+        asked = (self.window[0] * self.window[1], self.channels, DTYPES[self.dtype], self.tf32, lanes)
         return (
             configs.forward(*asked) if self.kernel.startswith("forward") else configs.backward(kind, *asked)
         )
 
 
 def every_case(targets: tuple[str, ...] = tuple(TARGETS)) -> Iterator[Case]:
-    """Every cut once per type and head size, those of the published models first."""
-    seen = set()
-    shapes = [("bf16", 32, side) for side in (7, 12)]  # all published models
-    shapes += [("fp32", 32, side) for side in (7, 12)] + [("fp16", 32, 7), ("tf32", 32, 7)]
+    """Every kernel at every type, head size and window, those of the published models first.
+
+    A window's sides are constants of the code, so that no two cases are the same code.
+    """
+    shapes = [(kind, 32, side) for kind in ("bf16", "fp32", "fp16", "tf32") for side in (7, 12)]  # published
     shapes += [(kind, d, side) for kind in ("bf16", "fp32", "tf32") for d in (64, 16) for side in (7, 12)]
     shapes += [(kind, 32, side) for kind in ("bf16", "fp32", "tf32") for side in (4, 5, 24)]
     for kind, channels, side in shapes:
@@ -99,7 +101,7 @@ def every_case(targets: tuple[str, ...] = tuple(TARGETS)) -> Iterator[Case]:
         whole = configs.is_whole(side * side, channels, DTYPES[dtype], tf32)
         kernels = [kernel for kernel in KERNELS if kernel.endswith("window") == whole]
         for padded, target, kernel in itertools.product((False, True), targets, kernels):
-            case = Case(
+            yield Case(
                 kernel=kernel,
                 target=target,
                 window=(side, side),
@@ -108,14 +110,10 @@ def every_case(targets: tuple[str, ...] = tuple(TARGETS)) -> Iterator[Case]:
                 tf32=tf32,
                 padded=padded,
             )
-            key = (kernel, target, kind, channels, padded, case.blocks)
-            if key not in seen:
-                seen.add(key)
-                yield case
 
 
-def build(case: Case) -> Any:
-    """Compile one case; needs no device."""
+def source_of(case: Case) -> ASTSource:
+    """A case as Triton takes it: kernel, types, constants."""
     kernel, blocks, (M, MC) = KERNELS[case.kernel], case.blocks, case.window
     constants = {
         "M": M,
@@ -145,15 +143,31 @@ def build(case: Case) -> Any:
         for index, name in enumerate(names)
         if signature[name].startswith("*")
     }
-    source = ASTSource(kernel, signature, {n: v for n, v in constants.items() if n in names}, aligned)
-    return compile_kernel(source, target=TARGETS[case.target], options={"num_warps": blocks.warps})
+    return ASTSource(kernel, signature, {n: v for n, v in constants.items() if n in names}, aligned)
+
+
+def options_of(case: Case) -> dict[str, Any]:
+    """What Triton is told besides."""
+    return {"num_warps": case.blocks.warps}
+
+
+def build(case: Case) -> Any:
+    """Compile one case; needs no device."""
+    return compile_kernel(source_of(case), target=TARGETS[case.target], options=options_of(case))
+
+
+def digest_of(case: Case) -> str:
+    """Of all that the code of a case depends on: the kernel and what it calls, constants, options, Triton."""
+    known = (source_of(case).hash(), case.target, options_of(case), version("triton"))
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
 def inspect(case: Case) -> dict[str, Any]:
     """Compile a case and read its machine code; "problems" is empty when all that is asked holds."""
     binary = build(case)
     amd = TARGETS[case.target].backend == "hip"
-    row = asdict(case) | asdict(case.blocks) | (_read_amd(binary) if amd else _read_nvidia(binary))
+    row = asdict(case) | asdict(case.blocks) | {"digest": digest_of(case)}
+    row |= _read_amd(binary) if amd else _read_nvidia(binary)
     row["shared"] = binary.metadata.shared
     problems = []
     if row["spills"]:
@@ -203,40 +217,35 @@ def bytes_of_a_window(case: Case) -> dict[str, float]:
     """Bytes that one window and head asks of the caches, and the fewest that must cross them.
 
     Counted from the loops: a block is read once for each block it meets; the bias of a small window is read
-    once a program, so it is left out, that of a large one once a window.
+    once a program, so it is left out, that of a large one once a window. On a padded map each block of keys
+    leaves its share of the padding token's gradient.
     """
     N, d, size = case.window[0] * case.window[1], case.channels, DTYPES[case.dtype].itemsize
     row, number, blocks = N * d * size, N * 4, case.blocks
     over_q, over_k = -(-N // blocks.queries), -(-N // blocks.keys)
+    share = 2 * d * 4 if case.padded else 0
     fewest = {"forward": 4 * row, "backward": 7 * row}["forward" if "forward" in case.kernel else "backward"]
     asked = {
         "forward_window": 4 * row,
-        "backward_window": 7 * row,
+        "backward_window": 7 * row + share,
         "forward_blocks": 2 * row + over_q * 2 * row + number + 4 * N * N,
         "backward_queries": 4 * row + over_q * 2 * row + 2 * number + 4 * N * N,
-        "backward_keys": 4 * row + over_k * (2 * row + 2 * number) + 4 * N * N,
+        "backward_keys": 4 * row + over_k * (2 * row + 2 * number + share) + 4 * N * N,
         "backward_bias": over_k * (2 * row + 2 * number) + over_q * 2 * row,
     }[case.kernel]
     return {"bytes_asked": asked, "bytes_fewest": fewest, "ratio": asked / fewest}
 
 
-def sources() -> str:
-    """Digest of the kernels and their configurations."""
-    folder = Path(configs.__file__ or "").parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("triton_*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def kept_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of an earlier run that still hold: of the same kernels and Triton. None where there are none."""
+    """Rows of an earlier run that still hold: those whose code is made of the same. None without a file."""
     try:
-        found = json.loads(path.read_text())["results"]
+        rows = json.loads(path.read_text())["results"]["rows"]
+        found = {name_of(row): row for row in rows if "digest" in row}
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    same = (found.get("triton"), found.get("sources")) == (version("triton"), sources())
-    return list(found["rows"]) if same else []
+    cases = [case for case in every_case() if name_of(asdict(case)) in found]
+    kept = [(found[name_of(asdict(case))], digest_of(case)) for case in cases]
+    return [row for row, digest in kept if row["digest"] == digest]
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -252,7 +261,7 @@ def _output(command: list[str]) -> str:
 def write(rows: list[dict[str, Any]]) -> Path:
     """Write the results file; environment and date are those of the latest run."""
     total = len(list(every_case()))
-    results = {"triton": version("triton"), "sources": sources(), "cases": total, "rows": rows}
+    results = {"triton": version("triton"), "cases": total, "rows": rows}
     return write_results("kernels_ahead_of_time", results, folder=RESULTS)
 
 

@@ -102,16 +102,24 @@ def test_tracing_sees_the_kernels_and_what_they_write(no_device):
     assert table_written == ["grad_table"]
 
 
-@pytest.mark.parametrize(("kernel", "target"), [("forward_window", "sm_90"), ("backward_window", "sm_80")])
-def test_machine_code_holds_what_it_should(kernel, target, monkeypatch):
+@pytest.mark.parametrize(
+    ("kernel", "target", "padded"),
+    [
+        ("forward_window", "sm_90", False),
+        ("backward_window", "sm_80", True),
+        ("backward_window", "gfx942", True),
+    ],
+)
+def test_machine_code_holds_what_it_should(kernel, target, padded, monkeypatch):
     """benchmarks/kernels_ahead_of_time.py does this for all; here are the two that Swin-T lives on."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("kernels_ahead_of_time")
-    case = module.Case(kernel=kernel, target=target, window=(7, 7), channels=32, dtype="bf16", padded=False)
+    case = module.Case(kernel=kernel, target=target, window=(7, 7), channels=32, dtype="bf16", padded=padded)
     row = module.inspect(case)
     assert row["problems"] == []
     assert row["tensor_instructions"] > 0
-    assert module.bytes_of_a_window(case)["ratio"] == 1.0
+    ratio = module.bytes_of_a_window(case)["ratio"]
+    assert 1.0 < ratio < 1.02 if padded else ratio == 1.0
 
 
 def test_every_listed_case_is_one_the_library_would_launch(monkeypatch):
@@ -120,7 +128,17 @@ def test_every_listed_case_is_one_the_library_would_launch(monkeypatch):
     cases = list(module.every_case())
     assert {case.kernel for case in cases} == set(module.KERNELS)
     assert {case.target for case in cases} == set(module.TARGETS)
-    assert len({(case, case.blocks) for case in cases}) == len(cases)
+    assert len({module.digest_of(case) for case in cases}) == len(cases)  # none is compiled twice
+
+
+def test_a_warp_of_64_lanes_is_not_given_twice_the_threads(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("kernels_ahead_of_time")
+    for case in module.every_case(("sm_90",)):
+        amd = dataclasses.replace(case, target="gfx942")
+        if case.blocks.warps > 1:
+            assert 64 * amd.blocks.warps <= 32 * case.blocks.warps
+        assert module.digest_of(amd) != module.digest_of(case)
 
 
 def test_compiling_goes_on_where_it_ended(monkeypatch, tmp_path):
@@ -136,7 +154,8 @@ def test_compiling_goes_on_where_it_ended(monkeypatch, tmp_path):
         found = dict.fromkeys(
             ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes"), 0
         )
-        return dataclasses.asdict(case) | dataclasses.asdict(case.blocks) | found | {"problems": []}
+        known = {"digest": module.digest_of(case), "problems": []}
+        return dataclasses.asdict(case) | dataclasses.asdict(case.blocks) | found | known
 
     monkeypatch.setattr(module, "inspect", inspect)
     words = ["kernels", "--target", "sm_90", "--only", "forward_window"]
@@ -147,8 +166,19 @@ def test_compiling_goes_on_where_it_ended(monkeypatch, tmp_path):
     assert module.main() == 0
     assert compiled[2] == compiled[3]  # the one that was stopped
     assert len(set(compiled)) == 4
-    rows = json.loads((tmp_path / "kernels_ahead_of_time.json").read_text())["results"]["rows"]
+    path = tmp_path / "kernels_ahead_of_time.json"
+    rows = json.loads(path.read_text())["results"]["rows"]
     assert len({module.name_of(row) for row in rows}) == len(rows) == 4
-    monkeypatch.setattr(module, "sources", lambda: "other kernels")
-    assert module.kept_rows(tmp_path / "kernels_ahead_of_time.json") == []
+    forward = module.configs.forward
+
+    def other(tokens, channels, dtype, *rest):
+        """Another choice for half types only: what was compiled for float32 still holds."""
+        blocks = forward(tokens, channels, dtype, *rest)
+        return blocks if dtype == torch.float32 else dataclasses.replace(blocks, warps=8)
+
+    monkeypatch.setattr(module.configs, "forward", other)
+    assert {row["dtype"] for row in rows} == {"bf16", "fp32"}
+    assert [row["dtype"] for row in module.kept_rows(path)] == ["fp32", "fp32"]
+    monkeypatch.setattr(module, "digest_of", lambda case: "another kernel")
+    assert module.kept_rows(path) == []
     assert module.kept_rows(tmp_path / "none.json") == []

@@ -88,6 +88,19 @@ def test_values_and_gradients_of_a_window_of_24(monkeypatch):
         torch.testing.assert_close(got.double(), true, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [(4, 4), (9, 8)])
+def test_values_of_many_windows_in_one_program(window, monkeypatch):
+    """Sums over windows: what a program adds up, and what each window leaves for the padding's token."""
+    map_size = (window[0] + 1, window[1] - 1)
+    operands, weight = make(map_size, window, 1, 16, torch.float32), torch.randn(1, *map_size, 16)
+    options = {"window": window, "shift": (2, 2)}
+    spread = run("triton", operands, torch.float32, weight, options)
+    monkeypatch.setattr(configs, "FORWARD_PROGRAMS", 1)
+    monkeypatch.setattr(configs, "BACKWARD_PROGRAMS", 1)
+    for got, expected in zip(run("triton", operands, torch.float32, weight, options), spread, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("map_size", [(1, 60), (13, 2), (43, 1), (3, 29), (15, 6)])
 def test_sizes(map_size):
     qkv, table, pad = (item.detach() for item in make(map_size, (7, 7), 1, 16, torch.float32))

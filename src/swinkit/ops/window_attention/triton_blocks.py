@@ -272,7 +272,8 @@ def backward_keys(
 ):
     """Gradients of k and v of one block of keys and head, for every `chunks`-th window.
 
-    grad_pad (chunks, blocks of keys, 2, heads, D) is this program's share of the padding token's gradient.
+    grad_pad (windows, blocks of keys, 2, heads, D) is each window's share of the padding token's gradient:
+    summed here, it would take registers from the first window to the last.
     """
     blocks: tl.constexpr = (M * MC + BLOCK_K - 1) // BLOCK_K
     head = tl.program_id(0) % heads
@@ -283,8 +284,6 @@ def backward_keys(
     pad_k = pad_token(pad, qkv, 1, head, heads, D, BLOCK_D, PADDED)
     pad_v = pad_token(pad, qkv, 2, head, heads, D, BLOCK_D, PADDED)
     table += head * ((2 * M - 1) * (2 * MC - 1))
-    sum_k = tl.zeros((BLOCK_D,), tl.float32)
-    sum_v = tl.zeros((BLOCK_D,), tl.float32)
     for window in range(chunk, windows, chunks):
         cut = cut_through(window, windows_down, windows_across)
         first_row = first_token(window, H, W, windows_down, windows_across)
@@ -321,13 +320,10 @@ def backward_keys(
         store_rows(grad_row + 2 * heads * D, grad_v, token_k, inside_k, 3 * heads * D, D, BLOCK_D)
         if NEED_PAD:
             padded = (key < M * MC) & (inside_k == 0)
-            sum_k += tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0) * scale
-            sum_v += tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0)
-    if NEED_PAD:
-        d = tl.arange(0, BLOCK_D)
-        own = grad_pad + (2 * (chunk * blocks + block) * heads + head) * D + d
-        tl.store(own, sum_k, mask=d < D)
-        tl.store(own + heads * D, sum_v, mask=d < D)
+            d = tl.arange(0, BLOCK_D)
+            own = grad_pad + (2 * (window * blocks + block) * heads + head).to(tl.int64) * D + d
+            tl.store(own, tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0) * scale, mask=d < D)
+            tl.store(own + heads * D, tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0), mask=d < D)
 
 
 @triton.jit(do_not_specialize=SIZES)

@@ -1,8 +1,8 @@
 """How the Triton kernels of window attention cut their work: block sizes, warps, programs.
 
 Plain Python, no Triton: what is chosen can be read, listed and tested anywhere.
-benchmarks/kernels_ahead_of_time.py compiles the choices and counts spilled registers: for windows of 7 in
-bfloat16 there are none on an unpadded map; on a padded one the backward kernel has a few.
+benchmarks/kernels_ahead_of_time.py compiles the choices and counts spilled registers; each choice below that
+looks odd is one that had some.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,18 @@ FORWARD_PROGRAMS = 2048
 BACKWARD_PROGRAMS = 1024
 """Programs that share the windows: enough to fill the largest chip a few times, few enough that one sees many
 windows. Constants, not the chip's size, so that sums are taken in the same order on every GPU."""
+
+FLOAT32_CUTS = {
+    ("forward", 16, True): (16, 128),
+    ("forward", 32, True): (16, 128),
+    ("queries", 32, False): (16, 128),
+    ("queries", 64, False): (16, 64),
+    ("keys", 32, False): (32, 256),
+    ("bias", 16, True): (16, 128),
+    ("bias", 64, True): (16, 256),
+}
+"""By kernel, padded channels and TF32: queries of a block and threads of the float32 kernels that would spill
+with the usual numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +64,45 @@ def padded_channels(channels: int) -> int:
     return max(16, 1 << (channels - 1).bit_length())
 
 
-def forward(tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
-    """Blocks of the forward kernel."""
-    return (
-        _whole(tokens, dtype, 2)
-        if is_whole(tokens, channels, dtype, tf32)
-        else _cut(tokens, channels, dtype, 2)
-    )
+def forward(tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int = 32) -> Blocks:
+    """Blocks of the forward kernel, on a chip whose warps have so many lanes."""
+    return _blocks("forward", tokens, channels, dtype, tf32, lanes)
 
 
-def backward(kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool) -> Blocks:
+def backward(
+    kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int = 32
+) -> Blocks:
     """Blocks of a backward kernel: "window", "queries", "keys" or "bias"."""
-    return _whole(tokens, dtype, 1) if kernel == "window" else _cut(tokens, channels, dtype, 1)
+    return _blocks(kernel, tokens, channels, dtype, tf32, lanes)
 
 
-def _whole(tokens: int, dtype: torch.dtype, stages: int) -> Blocks:
-    side = max(16, 1 << (tokens - 1).bit_length())
-    warps = {16: 1, 32: 2, 64: 4}[side]
-    if dtype == torch.float32:
-        return Blocks(queries=side, keys=side, warps=2 * warps, stages=1)
-    return Blocks(queries=side, keys=side, warps=warps, stages=stages)
-
-
-def _cut(tokens: int, channels: int, dtype: torch.dtype, stages: int) -> Blocks:
+def _blocks(kernel: str, tokens: int, channels: int, dtype: torch.dtype, tf32: bool, lanes: int) -> Blocks:
+    float32, forward = dtype == torch.float32, kernel == "forward"
+    stages = 2 if forward and not float32 else 1
+    if is_whole(tokens, channels, dtype, tf32):
+        side = max(16, 1 << (tokens - 1).bit_length())
+        warps = _warps_of_a_window(kernel, side, channels, float32, lanes)
+        return Blocks(queries=side, keys=side, warps=warps, stages=stages)
+    queries, threads = _cut(kernel, channels, dtype, tf32)
     splits = -(-tokens // 256)
-    if dtype == torch.float32:
-        return Blocks(queries=16 if channels > 32 else 32, keys=32, warps=4, stages=1, splits=splits)
-    return Blocks(queries=32 if channels > 32 else 64, keys=32, warps=4, stages=stages, splits=splits)
+    return Blocks(queries=queries, keys=32, warps=threads // lanes, stages=stages, splits=splits)
+
+
+def _warps_of_a_window(kernel: str, side: int, channels: int, float32: bool, lanes: int) -> int:
+    threads = {16: 32, 32: 64, 64: 128}[side]
+    if float32 and (channels > 16 or kernel == "window"):
+        threads *= 2
+    if float32 and channels > 16 and kernel == "window" and side == 64 and lanes == 32:
+        threads *= 2  # a thread of 64 lanes has twice the registers
+    return max(1, threads // lanes)
+
+
+def _cut(kernel: str, channels: int, dtype: torch.dtype, tf32: bool) -> tuple[int, int]:
+    """Queries of a block, and threads."""
+    if dtype != torch.float32:
+        return (32, 256 if kernel == "forward" else 128) if channels > 32 else (64, 128)
+    usual = 16 if channels > 32 else 32, 128
+    return FLOAT32_CUTS.get((kernel, padded_channels(channels), tf32), usual)
 
 
 def chunks(windows: int, others: int, programs: int) -> int:

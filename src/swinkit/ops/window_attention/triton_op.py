@@ -24,6 +24,9 @@ from swinkit.ops.window_attention.triton_blocks import (
 )
 from swinkit.ops.window_attention.triton_window import backward_window, forward_window, table_of_bias
 
+LANES = 32 if torch.version.hip is None else 64
+"""Threads of a warp: AMD's chips for computing have twice as many."""
+
 INTERPRETED = not isinstance(forward_window, triton.JITFunction)
 """Whether this process runs kernels in Triton's interpreter."""
 
@@ -88,7 +91,7 @@ def forward_op(
     out_BHWC, log_sum = _forward_fake(qkv, bias_table, pad_qkv, seed, *options)
     given = _arguments(qkv, bias_table, pad_qkv, seed, *options)
     N, h, windows = window[0] * window[1], given["heads"], given.pop("windows")
-    blocks = configs.forward(N, given["D"], qkv.dtype, tf32)
+    blocks = configs.forward(N, given["D"], qkv.dtype, tf32, LANES)
     if configs.is_whole(N, given["D"], qkv.dtype, tf32):
         chunks = configs.chunks(windows, h, configs.FORWARD_PROGRAMS)
         wrap_triton(forward_window)[(chunks * h,)](
@@ -173,10 +176,10 @@ def _backward_whole(
     """Launch the kernel of small windows; return the shares of the bias's and of the token's gradient."""
     qkv, h, d = given["qkv"], given["heads"], given["D"]
     N = given["M"] * given["MC"]
-    blocks = configs.backward("window", N, d, qkv.dtype, tf32)
+    blocks = configs.backward("window", N, d, qkv.dtype, tf32, LANES)
     chunks = configs.chunks(given["windows"], h, configs.BACKWARD_PROGRAMS)
     share_bias = qkv.new_empty((chunks, h, N, N) if need_table else 0, dtype=torch.float32)
-    share_pad = qkv.new_empty((chunks, 2, h, d) if need_pad else 0, dtype=torch.float32)
+    share_pad = qkv.new_empty((given["windows"], 2, h, d) if need_pad else 0, dtype=torch.float32)
     wrap_triton(backward_window)[(chunks * h,)](
         grad_bias=share_bias,
         grad_pad=share_pad,
@@ -209,7 +212,7 @@ def _backward_in_blocks(
     delta = torch.empty_like(log_sum)
     given |= {"log_sum": log_sum, "delta": delta}
 
-    blocks = configs.backward("queries", N, d, qkv.dtype, tf32)
+    blocks = configs.backward("queries", N, d, qkv.dtype, tf32, LANES)
     wrap_triton(backward_queries)[(windows * h * blocks.splits,)](
         out=out,
         grad_qkv=grad_qkv,
@@ -217,10 +220,10 @@ def _backward_in_blocks(
         **configs.cut(blocks),
         **given,
     )
-    blocks = configs.backward("keys", N, d, qkv.dtype, tf32)
+    blocks = configs.backward("keys", N, d, qkv.dtype, tf32, LANES)
     count = -(-N // blocks.keys)
     chunks = configs.chunks(windows, h * count, configs.BACKWARD_PROGRAMS)
-    share_pad = qkv.new_empty((chunks, count, 2, h, d) if need_pad else 0, dtype=torch.float32)
+    share_pad = qkv.new_empty((windows, count, 2, h, d) if need_pad else 0, dtype=torch.float32)
     wrap_triton(backward_keys)[(chunks * count * h,)](
         grad_qkv=grad_qkv,
         grad_pad=share_pad,
@@ -230,7 +233,7 @@ def _backward_in_blocks(
         **configs.cut(blocks),
         **given,
     )
-    blocks = configs.backward("bias", N, d, qkv.dtype, tf32)
+    blocks = configs.backward("bias", N, d, qkv.dtype, tf32, LANES)
     count = -(-N // blocks.keys) * -(-N // blocks.queries)
     chunks = configs.chunks(windows, h * count, configs.BACKWARD_PROGRAMS)
     share_bias = qkv.new_empty((chunks, h, N, N) if need_table else 0, dtype=torch.float32)

@@ -125,8 +125,9 @@ def backward_window(
 ):
     """Gradients for every `chunks`-th window of one head.
 
-    grad_qkv is complete; grad_bias (chunks, heads, N, N) and grad_pad (chunks, 2, heads, D), of k and v, are
-    this program's share.
+    grad_qkv is complete; grad_bias (chunks, heads, N, N) is this program's share, and grad_pad (windows, 2,
+    heads, D), of k and v, that of each window: summed here, it would take registers from the first window to
+    the last. Each product is stored before the next one is made, for the same reason.
     """
     head = tl.program_id(0) % heads
     chunk = tl.program_id(0) // heads
@@ -135,8 +136,6 @@ def backward_window(
     d = tl.arange(0, BLOCK_D)
     bias = bias_of(table + head, n[:, None], n[None, :], heads, M, MC, HAS_BIAS)
     sum_bias = tl.zeros((BLOCK, BLOCK), tl.float32)
-    sum_k = tl.zeros((BLOCK_D,), tl.float32)
-    sum_v = tl.zeros((BLOCK_D,), tl.float32)
     for window in tl.range(chunk, windows, chunks, num_stages=STAGES):
         cut = cut_through(window, windows_down, windows_across)
         token, inside = place(window, n, H, W, windows_down, windows_across, shift_down, shift_across, M, MC)
@@ -153,35 +152,35 @@ def backward_window(
         scores = scores_of(q, k, bias, side & cut, side & cut, scale, APPEARANCE, PRECISION)
         weights = tl.exp2(scores - tl.max(scores, 1)[:, None])
         weights = weights / tl.sum(weights, 1)[:, None]
-        grad_weights = multiply(grad, tl.trans(v), PRECISION)
         used = weights
         if DROPOUT:
             keep = kept(seed, window * heads + head, n[:, None], n[None, :], dropout, M * MC)
             used = tl.where(keep, weights / (1.0 - dropout), 0.0)
-            grad_weights = tl.where(keep, grad_weights / (1.0 - dropout), 0.0)
-        grad_scores = weights * (grad_weights - tl.sum(weights * grad_weights, 1)[:, None])
-
-        grad_row = grad_qkv + first_row * (3 * heads * D) + head * D
-        grad_v = multiply(tl.trans(used.to(v.dtype)), grad, PRECISION)
         padded = (n < M * MC) & (inside == 0)
-        if NEED_PAD:
-            sum_v += tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0)
+        grad_row = grad_qkv + first_row * (3 * heads * D) + head * D
+        share = grad_pad + (2 * window * heads + head).to(tl.int64) * D + d
+
+        grad_v = multiply(tl.trans(used.to(v.dtype)), grad, PRECISION)
         store_rows(grad_row + 2 * heads * D, grad_v, token, inside, 3 * heads * D, D, BLOCK_D)
+        if NEED_PAD:
+            tl.store(share + heads * D, tl.sum(tl.where(padded[:, None], grad_v, 0.0), 0), mask=d < D)
+        grad_scores = used * multiply(grad, tl.trans(v), PRECISION)
+        grad_scores -= weights * tl.sum(grad_scores, 1)[:, None]
         if NEED_BIAS:
             sum_bias += grad_scores
         if APPEARANCE:
             grad_scores = grad_scores.to(q.dtype)
-            grad_k = multiply(tl.trans(grad_scores), q, PRECISION) * scale
-        else:
-            grad_k = tl.zeros((BLOCK, BLOCK_D), tl.float32)
-        if NEED_PAD:
-            sum_k += tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0)
-        store_rows(grad_row + heads * D, grad_k, token, inside, 3 * heads * D, D, BLOCK_D)
-        if APPEARANCE:
             grad_q = multiply(grad_scores, k, PRECISION) * scale
         else:
             grad_q = tl.zeros((BLOCK, BLOCK_D), tl.float32)
         store_rows(grad_row, grad_q, token, inside, 3 * heads * D, D, BLOCK_D)
+        if APPEARANCE:
+            grad_k = multiply(tl.trans(grad_scores), q, PRECISION) * scale
+        else:
+            grad_k = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+        store_rows(grad_row + heads * D, grad_k, token, inside, 3 * heads * D, D, BLOCK_D)
+        if NEED_PAD:
+            tl.store(share, tl.sum(tl.where(padded[:, None], grad_k, 0.0), 0), mask=d < D)
     if NEED_BIAS:
         real = (n < M * MC)[:, None] & (n < M * MC)[None, :]
         place_in_share = n[:, None] * (M * MC) + n[None, :]
@@ -190,10 +189,6 @@ def backward_window(
             sum_bias,
             mask=real,
         )
-    if NEED_PAD:
-        share = grad_pad + (2 * chunk * heads + head) * D + d
-        tl.store(share, sum_k, mask=d < D)
-        tl.store(share + heads * D, sum_v, mask=d < D)
 
 
 @triton.jit(do_not_specialize=["heads"])
