@@ -49,8 +49,8 @@ def test_asking_for_triton_on_a_cpu_says_why_it_cannot(monkeypatch):
 
 def test_auto_prefers_triton_on_a_gpu_only(no_device):
     api = importlib.import_module(f"{ATTENTION}.api")
-    assert api._choose("auto", operands()[0]) == "triton"
-    assert api._choose("auto", torch.zeros(1, 4, 4, 3, 1, 16)) != "triton"
+    assert api._choose("auto", operands()[0], (4, 4)) == "triton"
+    assert api._choose("auto", torch.zeros(1, 4, 4, 3, 1, 16), (4, 4)) != "triton"
 
 
 def test_importing_the_operator_does_not_import_triton():

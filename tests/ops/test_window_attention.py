@@ -228,13 +228,23 @@ def test_an_implementation_that_cannot_run_says_why():
 
 def test_auto_logs_its_choice_once(caplog, monkeypatch):
     monkeypatch.setattr(api, "_logged", set())
-    qkv, table, _ = make((4, 4), (4, 4), 1, 4, torch.float32)
+    qkv, table, _ = make((4, 8), (4, 4), 1, 4, torch.float32)
     with caplog.at_level(logging.INFO, logger=api.__name__):
         for _ in range(3):
             window_attention(qkv, table, window=(4, 4))
     assert [record.getMessage() for record in caplog.records] == [
         'window attention: "auto" chose "chunked" on cpu'
     ]
+
+
+def test_auto_on_a_cpu_leaves_a_single_window_to_torch_unless_it_trains():
+    one, more = torch.zeros(1, 4, 3, 3, 1, 8), torch.zeros(1, 5, 4, 3, 1, 8)
+    assert api._choose("auto", one, (4, 4)) == "sdpa"
+    assert api._choose("auto", more, (4, 4)) == "chunked"
+    one.requires_grad_()
+    assert api._choose("auto", one, (4, 4)) == "chunked"
+    with torch.no_grad():
+        assert api._choose("auto", one, (4, 4)) == "sdpa"
 
 
 def test_auto_takes_plain_operators_where_a_program_is_exported():

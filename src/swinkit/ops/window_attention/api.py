@@ -88,7 +88,7 @@ def window_attention(
         InputError: a shape does not fit, or the implementation is unknown or cannot run on this input.
     """
     _check(qkv, bias_table, window, shift, pad_qkv)
-    chosen = IMPLEMENTATIONS[_choose(impl, qkv)]
+    chosen = IMPLEMENTATIONS[_choose(impl, qkv, window)]
     return chosen.attend(
         qkv,
         bias_table,
@@ -110,22 +110,29 @@ def can_run(impl: str, qkv: Tensor) -> str | None:
     return IMPLEMENTATIONS[impl].can_run(qkv)
 
 
-def _choose(impl: str, qkv: Tensor) -> str:
+def _choose(impl: str, qkv: Tensor, window: Pair) -> str:
     if impl != "auto":
         reason = can_run(impl, qkv)
         if reason is not None:
             raise InputError(f'attention implementation "{impl}" cannot run here: {reason}.')
         return impl
-    name = next(name for name in _by_speed(qkv) if can_run(name, qkv) is None)
+    name = next(name for name in _by_speed(qkv, window) if can_run(name, qkv) is None)
     if not torch.compiler.is_compiling() and name not in _logged:
         _logged.add(name)
         logger.info('window attention: "auto" chose "%s" on %s', name, qkv.device.type)
     return name
 
 
-def _by_speed(qkv: Tensor) -> list[str]:
-    """Names in the order "auto" tries them. On the CPU Triton could only interpret its kernels."""
-    return [name for name in IMPLEMENTATIONS if name != "triton" or qkv.device.type != "cpu"]
+def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
+    """Names in the order "auto" tries them."""
+    if qkv.device.type != "cpu":
+        return list(IMPLEMENTATIONS)
+    names = [name for name in IMPLEMENTATIONS if name != "triton"]  # which could only be interpreted
+    one_window = qkv.shape[1] <= window[0] and qkv.shape[2] <= window[1]
+    if one_window and not (torch.is_grad_enabled() and qkv.requires_grad):
+        # Nothing to cut or to roll: torch's fused kernel is ahead, forward.
+        names.sort(key=lambda name: name != "sdpa")
+    return names
 
 
 def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> None:
