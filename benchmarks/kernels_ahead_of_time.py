@@ -67,7 +67,7 @@ TYPES = {"scale": "fp32", "dropout": "fp32", "seed": "*i64"} | dict.fromkeys(
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One kernel as "auto" would launch it, with a bias table and all gradients wanted."""
+    """One kernel as "auto" would launch it: with a bias table, all gradients wanted, no dropout."""
 
     kernel: str
     target: str

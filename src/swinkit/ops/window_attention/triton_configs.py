@@ -100,7 +100,7 @@ def _warps_of_a_window(kernel: str, side: int, channels: int, float32: bool, lan
 def _cut(kernel: str, channels: int, dtype: torch.dtype, tf32: bool) -> tuple[int, int]:
     """Queries of a block, and threads."""
     if dtype != torch.float32:
-        return (32, 256 if kernel == "forward" else 128) if channels > 32 else (64, 128)
+        return (32, 256 if kernel in {"forward", "queries"} else 128) if channels > 32 else (64, 128)
     usual = 16 if channels > 32 else 32, 128
     return FLOAT32_CUTS.get((kernel, padded_channels(channels), tf32), usual)
 
