@@ -99,7 +99,9 @@ def test_the_whole_map_where_something_looks_on(monkeypatch):
         assert bands.rows_of_a_band(block, x.to("meta"), block.hidden) is None
         assert bands.rows_of_a_band(block.train(), x, block.hidden) is None
         seen = []
-        handle = block.eval().mlp.register_forward_hook(lambda module, inputs, out: seen.append(out.shape))
+        handle = block.eval().mlp.fc2.register_forward_hook(
+            lambda module, inputs, out: seen.append(out.shape)
+        )
         block(x)
         assert seen == [x.shape]
         handle.remove()

@@ -49,7 +49,8 @@ def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None
     row = x_BHWC.shape[0] * x_BHWC.shape[2] * hidden * x_BHWC.element_size()
     if x_BHWC.shape[1] * row <= BAND_BYTES or torch.compiler.is_compiling():
         return None
-    if any(part._forward_hooks or part._forward_pre_hooks for part in module.children()):
+    parts = (part for part in module.modules() if part is not module)
+    if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
         return None
     return max(1, BAND_BYTES // row)
 
