@@ -32,9 +32,6 @@ class PatchEmbed(nn.Module):
         size = padded_size((height, width), self.patch_size)
         if size != (height, width):
             images_BCHW = nn.functional.pad(images_BCHW, (0, size[1] - width, 0, size[0] - height))
-        if images_BCHW.device.type == "cpu" and not torch.is_grad_enabled():
-            # The tokens then come out as they are wanted, without a copy. (Gradients would sum less exactly.)
-            images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
         return self.norm(self.proj(images_BCHW).permute(0, 2, 3, 1))
 
 
