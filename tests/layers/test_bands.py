@@ -1,5 +1,7 @@
 """A block in bands is the block."""
 
+import warnings
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -107,5 +109,16 @@ def test_the_whole_map_where_something_looks_on(monkeypatch):
         handle.remove()
         block(x)
         assert len(seen) == 1
+        block.drop_path.train()
+        assert bands.rows_of_a_band(block, x, block.hidden) is None
+        block.eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, and still what some use
+            traced = torch.jit.trace_module(block, {"forward": (x,)})
+        two = torch.randn(2, 16, 16, 8)
+        torch.testing.assert_close(traced(two), block(two), rtol=1e-5, atol=1e-5)
+        pictures = torch.randn(3, 1, 16, 16, 8)
+        block.attn.impl = "reference"  # which vmap can take apart
+        torch.testing.assert_close(torch.vmap(block)(pictures)[2], block(pictures[2]), rtol=1e-5, atol=1e-5)
         exported = torch.export.export(block, (x,)).module()
         torch.testing.assert_close(exported(x), block(x), rtol=1e-5, atol=1e-5)

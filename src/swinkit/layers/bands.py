@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from swinkit.ops.transformed import is_transformed
 from swinkit.ops.windows import Pair, padded_size
 
 BAND_BYTES = 8 << 20
@@ -36,23 +37,29 @@ class Band:
 def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None:
     """How many rows of the map, of all pictures, to compute at a time; None for the whole map at once.
 
-    The whole map, if it is small, not on a CPU, or gradients are wanted. torch.compile and torch.export see
-    the whole map, and so does a hook on a part of the module.
+    The whole map, if it is small, not on a CPU, or gradients are wanted, or a part trains. Whoever traces or
+    transforms (torch.compile, torch.export, torch.jit.trace, torch.func) sees the whole map, and so does a
+    hook on a part of the module.
 
     Args:
         module: what is computed.
         x_BHWC: its input.
         hidden: numbers a token has in it at its widest.
     """
-    if x_BHWC.device.type != "cpu" or torch.is_grad_enabled() or module.training:
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return None
+    if x_BHWC.device.type != "cpu" or torch.is_grad_enabled() or is_transformed():
         return None
     row = x_BHWC.shape[0] * x_BHWC.shape[2] * hidden * x_BHWC.element_size()
-    if x_BHWC.shape[1] * row <= BAND_BYTES or torch.compiler.is_compiling():
+    if x_BHWC.shape[1] * row <= BAND_BYTES:
         return None
-    parts = (part for part in module.modules() if part is not module)
-    if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+    if any(part.training or (part is not module and _has_hooks(part)) for part in module.modules()):
         return None
     return max(1, BAND_BYTES // row)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def in_bands(

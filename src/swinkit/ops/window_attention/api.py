@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from swinkit.errors import InputError
+from swinkit.ops.transformed import is_transformed
 from swinkit.ops.window_attention import chunked, reference, sdpa, triton
 from swinkit.ops.windows import Pair
 
@@ -129,8 +130,9 @@ def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
         return list(IMPLEMENTATIONS)
     names = [name for name in IMPLEMENTATIONS if name != "triton"]  # which could only be interpreted
     one_window = qkv.shape[1] <= window[0] and qkv.shape[2] <= window[1]
-    if one_window and not (torch.is_grad_enabled() and qkv.requires_grad):
-        # Nothing to cut or to roll: torch's fused kernel is ahead, forward.
+    trains = torch.is_grad_enabled() and qkv.requires_grad
+    if one_window and not trains and (torch.compiler.is_compiling() or not is_transformed()):
+        # Nothing to cut or to roll: torch's fused kernel is ahead, forward. torch.func does not take it.
         names.sort(key=lambda name: name != "sdpa")
     return names
 
