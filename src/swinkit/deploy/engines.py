@@ -4,10 +4,8 @@ An engine takes a model and an example and gives a function from pictures to out
 run here instead of failing; nothing is skipped without a word.
 """
 
-import math
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from swinkit.deploy.fold import fold, why_not
+from swinkit.deploy.measure import in_turns
 from swinkit.deploy.packages import missing, openvino_core
 from swinkit.errors import InputError
+from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
 
 Outputs = Tensor | list[Tensor]
 Run = Callable[[Tensor], Outputs]
 """Pictures (B, in_chans, H, W) to what the model gives."""
+
+ROUNDS = 3
+"""Times each form of one engine runs, after once to warm up."""
 
 EngineName = Literal[
     "plain", "eager", "inductor", "inductor-autotune", "inductor-graphs", "onnxruntime", "openvino"
@@ -77,7 +80,7 @@ def _foldable(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str
 
 def _why_no_form(model: nn.Module) -> str | None:
     """Why the folded form cannot stand for a model, None when it can."""
-    if any(item._forward_hooks or item._forward_pre_hooks for item in model.modules()):
+    if any(has_hooks(item) for item in model.modules()):
         return "it has forward hooks, which a folded form would not call"
     return why_not(model)
 
@@ -187,15 +190,16 @@ def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 
     folded = fold(_cast(model, torch.float32), (example.shape[2], example.shape[3]))
 
-    def form(count: int, *, polynomial: bool) -> Run:
-        graph = to_bytes(to_onnx(folded, polynomial=polynomial))
+    def form(graph: bytes, count: int) -> Run:
         run = _openvino_run(graph, [count, *example.shape[1:]], dtype, single=folded.single)
         return in_pieces(run, count)
 
-    count, exact = fastest({count: form(count, polynomial=False) for count in _counts(example)}, example)
+    graph = to_bytes(to_onnx(folded))
+    count, exact = fastest({count: form(graph, count) for count in _counts(example)}, example)
     if dtype != torch.float32:  # the polynomial needs its digits
         return exact
-    return fastest({"erf": exact, "polynomial": form(count, polynomial=True)}, example)[1]
+    graph = to_bytes(to_onnx(folded, polynomial=True))
+    return fastest({"erf": exact, "polynomial": form(graph, count)}, example)[1]
 
 
 def _openvino_run(graph: bytes, shape: list[int], dtype: torch.dtype, *, single: bool) -> Run:
@@ -244,16 +248,11 @@ def in_pieces(run: Run, count: int) -> Run:
 
 
 def fastest(forms: dict[Any, Run], example: Tensor) -> tuple[Any, Run]:
-    """Time forms of one engine in turns, each once to warm up; return the quickest and its name."""
-    least = dict.fromkeys(forms, math.inf)
-    for round_ in range(4 if len(forms) > 1 else 0):
-        for name, run in forms.items():
-            start = time.perf_counter()
-            run(example)
-            if round_:
-                least[name] = min(least[name], time.perf_counter() - start)
-    name = min(least, key=lambda item: least[item])
-    return name, forms[name]
+    """Time forms of one engine; return the quickest and its name."""
+    if len(forms) == 1:
+        return next(iter(forms.items()))
+    least = [min(seconds) for seconds in in_turns(list(forms.values()), example, ROUNDS)]
+    return list(forms.items())[least.index(min(least))]
 
 
 ENGINES: dict[str, Engine] = {

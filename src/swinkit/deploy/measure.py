@@ -1,8 +1,10 @@
-"""Comparing outputs."""
+"""Comparing outputs and times."""
 
 import math
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +35,20 @@ def _difference(found: Tensor, expected: Tensor) -> float:
         return 0.0
     found, expected = (item.detach().cpu().double() for item in (found, expected))
     return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).item()
+
+
+def in_turns(runs: Sequence[Callable[[Tensor], object]], example: Tensor, rounds: int) -> list[list[float]]:
+    """Seconds of every run of each, after one to warm up.
+
+    They take turns, so that whatever else the machine does meets all of them alike.
+    """
+    seconds: list[list[float]] = [[] for _ in runs]
+    for round_ in range(rounds + 1):
+        for run, own in zip(runs, seconds, strict=True):
+            start = time.perf_counter()
+            run(example)
+            if example.is_cuda:
+                torch.cuda.synchronize(example.device)
+            if round_:
+                own.append(time.perf_counter() - start)
+    return seconds

@@ -2,7 +2,6 @@
 
 import copy
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from swinkit.classification import Classifier
 from swinkit.deploy import memory
 from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
-from swinkit.deploy.measure import output_list, relative_error
+from swinkit.deploy.measure import in_turns, output_list, relative_error
 from swinkit.deploy.report import Candidate, Report
 from swinkit.errors import InputError, one_line
 
@@ -267,21 +266,11 @@ def _try(
 ) -> list[_Trial]:
     """Build, compare and time candidates; those that may be chosen have `seconds`."""
     tried = [_Trial(name, kind).attempt(model, example, expected, max_error) for name, kind in wanted]
-    _time([trial for trial in tried if trial.run is not None], example)
+    able = [(trial, trial.run) for trial in tried if trial.run is not None]
+    seconds = in_turns([run for _, run in able], example, ROUNDS)
+    for (trial, _), own in zip(able, seconds, strict=True):
+        trial.seconds = tuple(own)
     return tried
-
-
-def _time(trials: list[_Trial], example: Tensor) -> None:
-    """Time the candidates in turns, so that whatever else the machine does meets all of them alike."""
-    for round_ in range(ROUNDS + 1):
-        for trial in trials:
-            assert trial.run is not None
-            start = time.perf_counter()
-            trial.run(example)
-            if example.is_cuda:
-                torch.cuda.synchronize(example.device)
-            if round_:
-                trial.seconds = (*trial.seconds, time.perf_counter() - start)
 
 
 def _around(model: nn.Module, backbone: Optimized) -> nn.Module:

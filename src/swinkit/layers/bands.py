@@ -53,12 +53,13 @@ def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None
     row = x_BHWC.shape[0] * x_BHWC.shape[2] * hidden * x_BHWC.element_size()
     if x_BHWC.shape[1] * row <= BAND_BYTES:
         return None
-    if any(part.training or (part is not module and _has_hooks(part)) for part in module.modules()):
+    if any(part.training or (part is not module and has_hooks(part)) for part in module.modules()):
         return None
     return max(1, BAND_BYTES // row)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody looks on when this module itself is called."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
