@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a full disk or Ctrl-C never leaves half of one."""
+"""Writing files so that a crash, a full disk or Ctrl-C never leaves half of one; where files are kept."""
 
 import os
 import tempfile
@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swinkit.errors import InputError
+
+
+def cache_folder() -> Path:
+    """Return $SWINKIT_CACHE, or ~/.cache/swinkit."""
+    return Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from swinkit.errors import InputError
 from swinkit.ops import Implementation, window_attention
-from swinkit.ops.window_attention import IMPLEMENTATIONS, api, can_run
+from swinkit.ops.window_attention import IMPLEMENTATIONS, api, can_run, native
 
 IMPLS = tuple(name for name in IMPLEMENTATIONS if name != "triton")
-"""Those that every machine has; test_triton_*.py tests the kernels."""
+"""Those that run on a CPU; test_triton_*.py tests the kernels for a GPU."""
+DOUBLE = tuple(name for name in IMPLS if name != "native")
+"""Those that compute in float64; "native" is tested in float32 in test_window_attention_native.py."""
 
 
 def definition(
@@ -86,7 +88,7 @@ def make(map_size: tuple[int, int], window: tuple[int, int], heads: int, d: int,
     return qkv, table, pad
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", DOUBLE)
 @pytest.mark.parametrize(("map_size", "window", "shift", "heads", "d"), CASES)
 def test_values_follow_the_definition(impl, map_size, window, shift, heads, d):
     qkv, table, pad = make(map_size, window, heads, d, torch.float64)
@@ -94,7 +96,7 @@ def test_values_follow_the_definition(impl, map_size, window, shift, heads, d):
     torch.testing.assert_close(got, definition(qkv, table, window, shift, pad), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", DOUBLE)
 def test_values_without_bias_padding_token_or_appearance(impl):
     qkv, table, _ = make((5, 6), (4, 4), 2, 4, torch.float64)
     options = {"window": (4, 4), "shift": (2, 2), "impl": impl}
@@ -112,6 +114,8 @@ def test_values_without_bias_padding_token_or_appearance(impl):
 )
 def test_error_is_at_most_twice_that_of_the_same_precision_reference(impl, dtype, map_size, window, shift):
     qkv, table, pad = make(map_size, window, 2, 32, dtype)
+    if can_run(impl, qkv) is not None:
+        pytest.skip(f"{impl}: {can_run(impl, qkv)}")
     exact = window_attention(
         qkv.double(), table.double(), window=window, shift=shift, pad_qkv=pad.double(), impl="reference"
     )
@@ -124,7 +128,7 @@ def test_error_is_at_most_twice_that_of_the_same_precision_reference(impl, dtype
     assert error(impl) <= 2 * error("reference") + torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", DOUBLE)
 @pytest.mark.parametrize(("map_size", "window", "shift", "heads", "d"), CASES)
 def test_gradients_of_every_operand_agree_with_the_reference(impl, map_size, window, shift, heads, d):
     operands = [item.requires_grad_() for item in make(map_size, window, heads, d, torch.float64)]
@@ -214,7 +218,7 @@ def test_rejects_what_does_not_fit():
         window_attention(qkv, table, window=(4, 4), pad_qkv=pad[:2])
     with pytest.raises(
         InputError,
-        match="unknown attention implementation 'fast': choose auto, triton, chunked, sdpa, reference",
+        match="unknown attention implementation 'fast': choose auto, triton, native, chunked, sdpa, reference",
     ):
         window_attention(qkv, table, window=(4, 4), impl="fast")  # type: ignore[arg-type]
 
@@ -233,11 +237,12 @@ def test_auto_logs_its_choice_once(caplog, monkeypatch):
         for _ in range(3):
             window_attention(qkv, table, window=(4, 4))
     assert [record.getMessage() for record in caplog.records] == [
-        'window attention: "auto" chose "chunked" on cpu'
+        'window attention: "auto" chose "native" on cpu'
     ]
 
 
-def test_auto_on_a_cpu_leaves_a_single_window_to_torch_unless_it_trains():
+def test_auto_without_compiled_kernels_leaves_a_single_window_to_torch_unless_it_trains(monkeypatch):
+    monkeypatch.setattr(native, "_why_not", lambda: "no compiler")
     one, more = torch.zeros(1, 4, 3, 3, 1, 8), torch.zeros(1, 5, 4, 3, 1, 8)
     assert api._choose("auto", one, (4, 4)) == "sdpa"
     assert api._choose("auto", more, (4, 4)) == "chunked"

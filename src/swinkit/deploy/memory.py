@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from swinkit.deploy.report import Candidate, Report
 from swinkit.errors import InputError
-from swinkit.files import atomic_path
+from swinkit.files import atomic_path, cache_folder
 from swinkit.machine import cpu_facts
 from swinkit.spec import to_dict
-from swinkit.weights.download import cache_folder
 
 PACKAGES = ("swinkit", "torch", "onnxruntime", "openvino")
 """Another version of any of these is measured anew."""

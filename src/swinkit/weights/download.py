@@ -33,7 +33,7 @@ from rich.progress import (
 )
 
 from swinkit.errors import InputError
-from swinkit.files import atomic_path
+from swinkit.files import atomic_path, cache_folder
 from swinkit.weights.catalog import Entry, Source, get
 
 CHUNK = 1 << 20
@@ -45,11 +45,6 @@ ATTEMPTS = 3
 
 class DownloadError(InputError):
     """A published file is not here and could not be fetched."""
-
-
-def cache_folder() -> Path:
-    """Return $SWINKIT_CACHE, or ~/.cache/swinkit."""
-    return Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
 
 
 def fetch(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:

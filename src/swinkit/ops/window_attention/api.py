@@ -11,12 +11,12 @@ from torch import Tensor
 
 from swinkit.errors import InputError
 from swinkit.ops.transformed import is_transformed
-from swinkit.ops.window_attention import chunked, reference, sdpa, triton
+from swinkit.ops.window_attention import chunked, native, reference, sdpa, triton
 from swinkit.ops.windows import Pair
 
 logger = logging.getLogger(__name__)
 
-Implementation = Literal["auto", "reference", "sdpa", "chunked", "triton"]
+Implementation = Literal["auto", "reference", "sdpa", "chunked", "native", "triton"]
 
 
 class _Attention(Protocol):
@@ -44,6 +44,7 @@ class _Attention(Protocol):
 
 IMPLEMENTATIONS: dict[str, _Attention] = {
     "triton": triton,
+    "native": native,
     "chunked": chunked,
     "sdpa": sdpa,
     "reference": reference,
@@ -132,8 +133,8 @@ def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
     one_window = qkv.shape[1] <= window[0] and qkv.shape[2] <= window[1]
     trains = torch.is_grad_enabled() and qkv.requires_grad
     if one_window and not trains and (torch.compiler.is_compiling() or not is_transformed()):
-        # Nothing to cut or to roll: torch's fused kernel is ahead, forward. torch.func does not take it.
-        names.sort(key=lambda name: name != "sdpa")
+        # Nothing to cut or to roll: torch's fused kernel is ahead of chunks, forward. torch.func does not take it.
+        names.sort(key=lambda name: ("native", "sdpa", "chunked", "reference").index(name))
     return names
 
 

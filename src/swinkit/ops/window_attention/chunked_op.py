@@ -28,6 +28,9 @@ from swinkit.ops.windows import (
 CHUNK = 1 << 17
 """Scores of a chunk, at most: half a megabyte in float32, about what a core's second cache holds."""
 
+LEAST = 1e-30
+"""Weight below which a masked token has none."""
+
 
 @dataclass(frozen=True)
 class _Chunk:
@@ -102,6 +105,8 @@ def forward_op(
             if appearance:
                 scores.baddbmm_(q, k.mT, alpha=scale)
             torch.softmax(scores, dim=-1, out=scores)
+            if chunk.kind:  # what a mask leaves is denormal, and products of such numbers are slow
+                torch.threshold_(scores, LEAST, 0.0)
             if keep and high != qkv.dtype:
                 weights.copy_(scores.view_as(weights))
             if seed is not None:

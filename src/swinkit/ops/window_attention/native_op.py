@@ -1,0 +1,185 @@
+"""The compiled kernels as PyTorch operators: calls, shapes, gradients.
+
+Legend: B pictures, H W rows and columns of the map, h heads, d channels a head, C = h d, N tokens a window;
+R, K: rows and columns of a window's scores, N rounded up as the kernels want it; P threads.
+"""
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from swinkit.ops.native.library import library
+from swinkit.ops.windows import MASKED, Pair, region_mask, relative_position_index
+
+FLOAT, BFLOAT16 = 0, 1
+CODES = {torch.float32: FLOAT, torch.bfloat16: BFLOAT16}
+"""Types as the kernels name them."""
+
+NOWHERE = -1e30
+"""Score of a column that is no token."""
+
+LARGEST = 1 << 28
+"""Bytes that the threads' shares of the bias's gradient may take; beyond it there are fewer threads."""
+
+
+@custom_op("swinkit::window_attention_native", mutates_args=())
+def forward_op(
+    qkv: Tensor,
+    bias_table: Tensor | None,
+    pad_qkv: Tensor | None,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> Tensor:
+    """Attend: (B, H, W, 3, h, d) to (B, H, W, C)."""
+    cut = (window[0], window[1]), (shift[0], shift[1])
+    bias_hRK = scores_bias(bias_table, qkv.shape[4], cut[0], scale, CODES[qkv.dtype])
+    return attend(qkv, bias_hRK, pad_qkv, *cut, scale)
+
+
+@forward_op.register_fake
+def _forward_fake(
+    qkv: Tensor,
+    bias_table: Tensor | None,
+    pad_qkv: Tensor | None,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> Tensor:
+    B, H, W, _, h, d = qkv.shape
+    return qkv.new_empty(B, H, W, h * d)
+
+
+@custom_op("swinkit::window_attention_native_backward", mutates_args=())
+def backward_op(
+    grad_out: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor | None,
+    pad_qkv: Tensor | None,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv, the bias table and the padding's token; the latter two empty where there is none."""
+    h, d = qkv.shape[4:]
+    pair, N = (window[0], window[1]), window[0] * window[1]
+    grad_qkv, grad_table, grad_pad = _backward_fake(
+        grad_out, qkv, bias_table, pad_qkv, window, shift, scale
+    )
+    bias_hRK = scores_bias(bias_table, h, pair, scale, FLOAT)
+    threads = max(1, min(torch.get_num_threads(), LARGEST // (4 * bias_hRK.numel())))
+    bias_PhRK = bias_hRK.new_zeros(threads, *bias_hRK.shape) if bias_table is not None else None
+    pad_P3hd = bias_hRK.new_zeros(threads, 3, h, d)
+    token_3hd = _token(pad_qkv, qkv)
+    grad_out, source = grad_out.to(qkv.dtype).contiguous(), qkv.contiguous()
+    masks = score_masks(pair, (shift[0], shift[1]), scale, FLOAT)
+    library().attention_backward(
+        _numbers(qkv, pair, (shift[0], shift[1]), threads),
+        *map(pointer, (grad_out, source, token_3hd, bias_hRK, masks, grad_qkv, bias_PhRK, pad_P3hd)),
+        scale,
+    )
+    if bias_table is not None and bias_PhRK is not None:
+        bias_hNN = bias_PhRK.sum(0)[:, :N, :N]
+        table = bias_hNN.new_zeros(bias_table.shape)
+        rows = relative_position_index(pair).flatten()
+        grad_table.copy_(table.index_add_(0, rows, bias_hNN.permute(1, 2, 0).flatten(0, 1)))
+    if pad_qkv is not None:
+        grad_pad.copy_(pad_P3hd.sum(0))
+    return grad_qkv, grad_table, grad_pad
+
+
+@backward_op.register_fake
+def _backward_fake(
+    grad_out: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor | None,
+    pad_qkv: Tensor | None,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        qkv.new_empty(qkv.shape),
+        qkv.new_empty(0) if bias_table is None else torch.empty_like(bias_table),
+        qkv.new_empty(0) if pad_qkv is None else torch.empty_like(pad_qkv),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, window, shift, scale = inputs
+    ctx.options = window, shift, scale
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    grads = backward_op(grad_out, *ctx.saved_tensors, *ctx.options)
+    needed = ctx.needs_input_grad
+    given = [grad if need else None for grad, need in zip(grads, needed[:3], strict=True)]
+    return (*given, *(None for _ in needed[3:]))
+
+
+forward_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+def attend(
+    qkv: Tensor, bias_hRK: Tensor, pad_qkv: Tensor | None, window: Pair, shift: Pair, scale: float
+) -> Tensor:
+    """Call the kernel with a bias that `scores_bias` made; (B, H, W, 3, h, d) to (B, H, W, C)."""
+    B, H, W, _, h, d = qkv.shape
+    out_BHWC = qkv.new_empty(B, H, W, h * d)
+    source, token_3hd = qkv.contiguous(), _token(pad_qkv, qkv)
+    masks = score_masks(window, shift, scale, CODES[qkv.dtype])
+    numbers = _numbers(qkv, window, shift, torch.get_num_threads())
+    library().attention(numbers, *map(pointer, (source, token_3hd, bias_hRK, masks, out_BHWC)), scale)
+    return out_BHWC
+
+
+def scores_bias(bias_table: Tensor | None, heads: int, window: Pair, scale: float, code: int) -> Tensor:
+    """What scores begin as, divided by the scale: (h, R, K) in float32."""
+    rows, columns = _sides(window, code)
+    bias_hRK = torch.empty(heads, rows, columns)
+    if bias_table is None:
+        table, factor = torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads), 1.0
+    else:
+        table, factor = bias_table.detach().float().contiguous(), 1 / scale
+    library().expand_bias(pointer(table), heads, *window, factor, NOWHERE, columns, pointer(bias_hRK))
+    return bias_hRK
+
+
+@functools.lru_cache(maxsize=64)
+def score_masks(window: Pair, shift: Pair, scale: float, code: int) -> Tensor:
+    """What masks add, divided by the scale, for windows inside, in the last column, row, and both: (4, R, K)."""
+    rows, columns = _sides(window, code)
+    with torch.inference_mode(False), torch.no_grad():
+        masks_4RK = torch.zeros(4, rows, columns)
+        if any(shift):  # the four windows of a map of two by two are those of any map
+            N = window[0] * window[1]
+            other_4NN = ~region_mask((2 * window[0], 2 * window[1]), window, shift)
+            masks_4RK[:, :N, :N] = other_4NN * (MASKED / scale)
+        return masks_4RK
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Where a tensor's numbers are, as ctypes wants it."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _sides(window: Pair, code: int) -> Pair:
+    N = window[0] * window[1]
+    return -(-N // 16) * 16, int(library().attention_columns(N, code))
+
+
+def _numbers(qkv: Tensor, window: Pair, shift: Pair, threads: int) -> Any:
+    B, H, W, _, h, d = qkv.shape
+    return (ctypes.c_int64 * 11)(B, H, W, h, d, *window, *shift, CODES[qkv.dtype], threads)
+
+
+def _token(pad_qkv: Tensor | None, like: Tensor) -> Tensor:
+    """What a padded token is: (3, h, d) in the map's dtype."""
+    if pad_qkv is None:
+        return like.new_zeros(like.shape[3:])
+    return pad_qkv.detach().to(like.dtype).contiguous()
