@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from swinkit.backbones import SwinTransformer
+from swinkit.classification import Classifier
 from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.packages import missing, openvino_core
@@ -29,7 +31,14 @@ ROUNDS = 3
 """Times each form of one engine runs, after once to warm up."""
 
 EngineName = Literal[
-    "plain", "eager", "inductor", "inductor-autotune", "inductor-graphs", "onnxruntime", "openvino"
+    "plain",
+    "eager",
+    "native",
+    "inductor",
+    "inductor-autotune",
+    "inductor-graphs",
+    "onnxruntime",
+    "openvino",
 ]
 
 
@@ -83,6 +92,14 @@ def _why_no_form(model: nn.Module) -> str | None:
     if any(has_hooks(item) for item in model.modules()):
         return "it has forward hooks, which a folded form would not call"
     return why_not(model)
+
+
+def _on_the_matrix_unit(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    from swinkit.deploy.native import why_not_native  # noqa: PLC0415 (may compile the kernels)
+
+    if dtype != torch.bfloat16:
+        return f"its kernels are for bfloat16, not for {str(dtype).removeprefix('torch.')}"
+    return _why_no_form(model) or why_not_native(model)
 
 
 def _compiles(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -140,6 +157,13 @@ def _form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
 
 def _eager(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     return _in_torch(fold(model, (example.shape[2], example.shape[3])).to(dtype), dtype)
+
+
+def _native(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
+    from swinkit.deploy.native import NativeModel  # noqa: PLC0415 (may compile the kernels)
+
+    assert isinstance(model, Classifier | SwinTransformer)
+    return NativeModel(model)
 
 
 def _inductor(mode: str | None) -> Callable[[nn.Module, Tensor, torch.dtype], Run]:
@@ -258,6 +282,7 @@ def fastest(forms: dict[Any, Run], example: Tensor) -> tuple[Any, Run]:
 ENGINES: dict[str, Engine] = {
     "plain": Engine(why_not=_always, build=_plain, any_batch=True),
     "eager": Engine(why_not=_foldable, build=_eager, any_batch=True),
+    "native": Engine(why_not=_on_the_matrix_unit, build=_native, any_batch=True, devices=("cpu",)),
     "inductor": Engine(why_not=_compiles, build=_inductor(None), any_batch=False),
     "inductor-autotune": Engine(
         why_not=_compiles, build=_inductor("max-autotune"), any_batch=False, quick=False
@@ -278,4 +303,4 @@ ENGINES: dict[str, Engine] = {
         devices=("cpu",),
     ),
 }
-"""Name -> engine. "plain": the model as it is; "eager": its folded form; "inductor": compiled and frozen."""
+"""Name -> engine. "plain": the model as it is; "eager": its folded form; "native": on the matrix unit; "inductor": compiled and frozen."""

@@ -150,7 +150,7 @@ def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor)
     norm1 = _plain_norm(block.norm1) if folds else _norm(block.norm1)
     if isinstance(block, SwinBlock):
         mix: nn.Module = _attention(block, size, block.norm1 if folds else None)
-        proj: nn.Module = _linear(block.attn.proj)
+        proj: nn.Module = fold_norm(block.attn.proj)
     else:
         mix, proj = _mixing(block.spatial_mlp), nn.Identity()
     return FoldedBlock(
@@ -161,8 +161,8 @@ def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor)
         leave=gather(slots, own),
         proj=proj,
         norm2=_plain_norm(block.norm2),
-        fc1=_linear(mlp.fc1, block.norm2),
-        fc2=_linear(mlp.fc2),
+        fc1=fold_norm(mlp.fc1, block.norm2),
+        fc2=fold_norm(mlp.fc2),
     )
 
 
@@ -170,7 +170,7 @@ def _attention(block: SwinBlock, size: Pair, norm: nn.LayerNorm | None) -> Folde
     attention: WindowAttention = block.attn
     h = attention.num_heads
     dim = attention.qkv.in_features
-    qkv = _linear(attention.qkv, norm)
+    qkv = fold_norm(attention.qkv, norm)
     offset = _offset(block, size)
     if not attention.appearance:
         tokens = attention.window[0] * attention.window[1]
@@ -206,17 +206,17 @@ def _mixing(spatial: SpatialMlp) -> FoldedMixing:
 
 def _merging(merging: PatchMerging, size: Pair, before: Tensor, after: Tensor) -> FoldedMerging:
     neighbours = gather(before, merging_order(size, after))
-    return FoldedMerging(neighbours, _plain_norm(merging.norm), _linear(merging.reduction, merging.norm))
+    return FoldedMerging(neighbours, _plain_norm(merging.norm), fold_norm(merging.reduction, merging.norm))
 
 
 def _pooled(norm: nn.Module, head: nn.Module) -> PooledOutput:
     assert isinstance(norm, nn.LayerNorm)
     if isinstance(head, nn.Linear):
-        return PooledOutput(_plain_norm(norm), _linear(head, norm))
+        return PooledOutput(_plain_norm(norm), fold_norm(head, norm))
     return PooledOutput(_norm(norm), nn.Identity())
 
 
-def _linear(layer: nn.Linear, norm: nn.LayerNorm | None = None) -> nn.Linear:
+def fold_norm(layer: nn.Linear, norm: nn.LayerNorm | None = None) -> nn.Linear:
     """A copy of `layer` in float64, always with a bias, with the norm before it in its weights."""
     copy = nn.Linear(layer.in_features, layer.out_features, dtype=torch.float64)
     weight = layer.weight.double().cpu()

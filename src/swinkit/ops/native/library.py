@@ -34,8 +34,9 @@ _SIGNATURES: dict[str, tuple[type | None, Sequence[type]]] = {
     "expand_bias": (None, (_POINTER, _INT, _INT, _INT, _FLOAT, _FLOAT, _INT, _POINTER)),
     "attention": (None, (*[_POINTER] * 6, _FLOAT)),
     "attention_backward": (None, (*[_POINTER] * 9, _FLOAT)),
-    "linear": (None, (*[_POINTER] * 6, _FLOAT)),
-    "merge_rows": (None, (_POINTER, _POINTER, _POINTER, _FLOAT)),
+    "block": (None, (_POINTER, _FLOAT, _FLOAT, _FLOAT)),
+    "merging": (None, (_POINTER, _FLOAT)),
+    "embedding": (None, (_POINTER, _FLOAT)),
 }
 
 
@@ -106,7 +107,9 @@ def build(options: Sequence[str], folder: Path | None = None) -> Path:
             _run([*command, *map(str, sources), "-o", str(temporary)])
     except subprocess.CalledProcessError as error:
         lines = [line for line in (error.stderr or "").splitlines() if "error" in line]
-        raise Missing(f"{compiler} failed: {' '.join(lines[:1]) or f'exit code {error.returncode}'}") from error
+        raise Missing(
+            f"{compiler} failed: {' '.join(lines[:1]) or f'exit code {error.returncode}'}"
+        ) from error
     except (OSError, subprocess.SubprocessError, InputError) as error:
         raise Missing(str(error)) from error
     logger.info("window attention: compiled the CPU kernels")

@@ -1,39 +1,48 @@
-// Layer norm of one row, GELU of one vector.
+// What stands between the matrix products of a block: layer norm without scale and shift, GELU.
 #pragma once
 
 #include <cmath>
 
 #include "vectors.h"
 
-// (x - mean) / sqrt(variance + eps) of n numbers.
-template <class T> inline void norm_row(const T* x, int64_t n, float eps, T* out) {
-    Vec total = {}, square = {};
-    int64_t whole = n / V * V;
-    float rest = 0, rest_square = 0;
-    for (int64_t c = 0; c < whole; c += V) total += load(x + c);
-    for (int64_t c = whole; c < n; ++c) rest += one(x[c]);
-    float mean = (sum(total) + rest) / n;
-    for (int64_t c = 0; c < whole; c += V) {
-        Vec centred = load(x + c) - mean;
-        square += centred * centred;
+// (x - mean) / sqrt(variance + eps) of `rows` rows of n numbers, a multiple of V, side by side. The variance comes
+// from the sum of squares, which in float is exact enough for numbers that bfloat16 holds.
+template <int rows> inline void norm_some(const bf16* x, int64_t n, float eps, bf16* out) {
+    Vec total[rows] = {}, square[rows] = {};
+    for (int64_t c = 0; c < n; c += V)
+        for (int r = 0; r < rows; ++r) {
+            Vec value = load(x + r * n + c);
+            total[r] += value;
+            square[r] += value * value;
+        }
+    Vec factor[rows], shift[rows];
+    for (int r = 0; r < rows; ++r) {
+        float mean = sum(total[r]) / n, variance = sum(square[r]) / n - mean * mean;
+        float scale = 1.0f / std::sqrt((variance < 0 ? 0 : variance) + eps);
+        factor[r] = splat(scale);
+        shift[r] = splat(-mean * scale);
     }
-    for (int64_t c = whole; c < n; ++c) rest_square += (one(x[c]) - mean) * (one(x[c]) - mean);
-    float factor = 1.0f / std::sqrt((sum(square) + rest_square) / n + eps);
-    for (int64_t c = 0; c < whole; c += V) store(out + c, (load(x + c) - mean) * factor);
-    for (int64_t c = whole; c < n; ++c) put(out + c, (one(x[c]) - mean) * factor);
+    for (int64_t c = 0; c < n; c += V)
+        for (int r = 0; r < rows; ++r) store(out + r * n + c, load(x + r * n + c) * factor[r] + shift[r]);
 }
 
-// GELU as a polynomial, see swinkit/deploy/gelu.py: within 1.5e-6.
-inline Vec gelu(Vec x) {
-    const float edge = 5.25f;
-    Vec t = x < -edge ? splat(-edge) : x;
-    t = t > edge ? splat(edge) : t;
-    Vec u = t * t * (2.0f / (edge * edge)) - 1.0f;
-    constexpr float coefficients[] = {9.72590733e-4f,  -2.81916791e-3f, 3.11432772e-3f,  -3.62805352e-3f,
-                                      7.88571016e-3f,  -1.36484896e-2f, 1.88373607e-2f,  -2.48442539e-2f,
-                                      3.19664058e-2f,  -3.9781862e-2f,  4.96505838e-2f,  -6.71263488e-2f,
-                                      1.34659292e-1f};
-    Vec q = splat(coefficients[0]);
-    for (int i = 1; i < 13; ++i) q = q * u + coefficients[i];
+inline void norm_rows(const bf16* x, int64_t rows, int64_t n, float eps, bf16* out) {
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4) norm_some<4>(x + row * n, n, eps, out + row * n);
+    for (; row < rows; ++row) norm_some<1>(x + row * n, n, eps, out + row * n);
+}
+
+// GELU to 2e-4, less than bfloat16 rounds: x (1/2 + t Q(t^2)), t being x between -4 and 4, see deploy/gelu.py.
+inline Vec rough_gelu(Vec x) {
+    Vec t = x < -4.0f ? splat(-4.0f) : x;
+    t = t > 4.0f ? splat(4.0f) : t;
+    Vec u = t * t * 0.125f - 1.0f;
+    Vec q = splat(0.00597186067f);
+    q = q * u - 0.0165508458f;
+    q = q * u + 0.0240912452f;
+    q = q * u - 0.0354623854f;
+    q = q * u + 0.0554101412f;
+    q = q * u - 0.0844266124f;
+    q = q * u + 0.175970218f;
     return x * (t * q + 0.5f);
 }

@@ -36,9 +36,14 @@ def forward_op(
     scale: float,
 ) -> Tensor:
     """Attend: (B, H, W, 3, h, d) to (B, H, W, C)."""
-    cut = (window[0], window[1]), (shift[0], shift[1])
-    bias_hRK = scores_bias(bias_table, qkv.shape[4], cut[0], scale, CODES[qkv.dtype])
-    return attend(qkv, bias_hRK, pad_qkv, *cut, scale)
+    code, cut, by = CODES[qkv.dtype], (window[0], window[1]), (shift[0], shift[1])
+    out_BHWC = _forward_fake(qkv, bias_table, pad_qkv, window, shift, scale)
+    source, token_3hd = qkv.contiguous(), _token(pad_qkv, qkv)
+    bias_hRK = scores_bias(bias_table, qkv.shape[4], cut, scale, code)
+    tensors = (source, token_3hd, bias_hRK, score_masks(cut, by, scale, code), out_BHWC)
+    numbers = _numbers(qkv, cut, by, torch.get_num_threads())
+    library().attention(numbers, *map(_pointer, tensors), scale)
+    return out_BHWC
 
 
 @forward_op.register_fake
@@ -67,9 +72,7 @@ def backward_op(
     """Gradients of qkv, the bias table and the padding's token; the latter two empty where there is none."""
     h, d = qkv.shape[4:]
     pair, N = (window[0], window[1]), window[0] * window[1]
-    grad_qkv, grad_table, grad_pad = _backward_fake(
-        grad_out, qkv, bias_table, pad_qkv, window, shift, scale
-    )
+    grad_qkv, grad_table, grad_pad = _backward_fake(grad_out, qkv, bias_table, pad_qkv, window, shift, scale)
     bias_hRK = scores_bias(bias_table, h, pair, scale, FLOAT)
     threads = max(1, min(torch.get_num_threads(), LARGEST // (4 * bias_hRK.numel())))
     bias_PhRK = bias_hRK.new_zeros(threads, *bias_hRK.shape) if bias_table is not None else None
@@ -79,7 +82,7 @@ def backward_op(
     masks = score_masks(pair, (shift[0], shift[1]), scale, FLOAT)
     library().attention_backward(
         _numbers(qkv, pair, (shift[0], shift[1]), threads),
-        *map(pointer, (grad_out, source, token_3hd, bias_hRK, masks, grad_qkv, bias_PhRK, pad_P3hd)),
+        *map(_pointer, (grad_out, source, token_3hd, bias_hRK, masks, grad_qkv, bias_PhRK, pad_P3hd)),
         scale,
     )
     if bias_table is not None and bias_PhRK is not None:
@@ -125,19 +128,6 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
 forward_op.register_autograd(_backward, setup_context=_setup_context)
 
 
-def attend(
-    qkv: Tensor, bias_hRK: Tensor, pad_qkv: Tensor | None, window: Pair, shift: Pair, scale: float
-) -> Tensor:
-    """Call the kernel with a bias that `scores_bias` made; (B, H, W, 3, h, d) to (B, H, W, C)."""
-    B, H, W, _, h, d = qkv.shape
-    out_BHWC = qkv.new_empty(B, H, W, h * d)
-    source, token_3hd = qkv.contiguous(), _token(pad_qkv, qkv)
-    masks = score_masks(window, shift, scale, CODES[qkv.dtype])
-    numbers = _numbers(qkv, window, shift, torch.get_num_threads())
-    library().attention(numbers, *map(pointer, (source, token_3hd, bias_hRK, masks, out_BHWC)), scale)
-    return out_BHWC
-
-
 def scores_bias(bias_table: Tensor | None, heads: int, window: Pair, scale: float, code: int) -> Tensor:
     """What scores begin as, divided by the scale: (h, R, K) in float32."""
     rows, columns = _sides(window, code)
@@ -146,7 +136,7 @@ def scores_bias(bias_table: Tensor | None, heads: int, window: Pair, scale: floa
         table, factor = torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads), 1.0
     else:
         table, factor = bias_table.detach().float().contiguous(), 1 / scale
-    library().expand_bias(pointer(table), heads, *window, factor, NOWHERE, columns, pointer(bias_hRK))
+    library().expand_bias(_pointer(table), heads, *window, factor, NOWHERE, columns, _pointer(bias_hRK))
     return bias_hRK
 
 
@@ -163,7 +153,7 @@ def score_masks(window: Pair, shift: Pair, scale: float, code: int) -> Tensor:
         return masks_4RK
 
 
-def pointer(tensor: Tensor | None) -> int | None:
+def _pointer(tensor: Tensor | None) -> int | None:
     """Where a tensor's numbers are, as ctypes wants it."""
     return None if tensor is None else tensor.data_ptr()
 
