@@ -135,6 +135,14 @@ def test_faster_with_more_memory_is_missed_where_memory_counts(bytes_of_ours, ke
     assert BARS["cpu-training"].verdict(outcome(best)) == ("met" if kept else "missed")
 
 
+def test_of_ours_the_fastest_that_takes_no_more_memory_counts():
+    memory = {"swinkit_eager": 101, "swinkit_compile": 99, "timm_eager": 100}
+    found = comparison(memory, swinkit_eager=[1.0], swinkit_compile=[1.5], timm_eager=[3.0])
+    best = best_part(found, ("swinkit/eager", "swinkit/compile"), ("timm/eager",))
+    assert best is not None
+    assert (best.ours, best.kept, best.value.median) == ("swinkit/compile", True, 2.0)
+
+
 def test_memory_that_was_asked_for_and_not_measured_does_not_count_as_kept():
     found = comparison({"timm_eager": 100}, swinkit_eager=[1.0], timm_eager=[2.0])
     best = best_part(found, ("swinkit/eager",), ("timm/eager",))

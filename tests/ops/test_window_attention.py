@@ -218,7 +218,7 @@ def test_rejects_what_does_not_fit():
         window_attention(qkv, table, window=(4, 4), pad_qkv=pad[:2])
     with pytest.raises(
         InputError,
-        match="unknown attention implementation 'fast': choose auto, triton, native, chunked, sdpa, reference",
+        match="unknown attention implementation 'fast': choose auto, triton, native, chunked, sdpa, ref",
     ):
         window_attention(qkv, table, window=(4, 4), impl="fast")  # type: ignore[arg-type]
 

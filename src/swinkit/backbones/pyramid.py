@@ -13,6 +13,14 @@ from swinkit.layers import PatchEmbed, PatchMerging, initialise
 from swinkit.ops.windows import Pair, padded_size, to_pair
 
 
+def fit_positions(grid_1HWC: Tensor, map_size: Pair) -> Tensor:
+    """An absolute position embedding for another size of map, by bicubic interpolation."""
+    if grid_1HWC.shape[1:3] == map_size:
+        return grid_1HWC
+    resized = nn.functional.interpolate(grid_1HWC.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
+    return resized.permute(0, 2, 3, 1)
+
+
 class Pyramid(nn.Module):
     """Hierarchical trunk of section 3.1: four stages by default, each half the resolution of the one before.
 
@@ -96,11 +104,7 @@ class Pyramid(nn.Module):
 
     def positions(self, map_size: Pair) -> Tensor | None:
         """Absolute position embedding of a first map of `map_size`, (1, H, W, C); None for none."""
-        grid = self.absolute_pos_embed
-        if grid is None or grid.shape[1:3] == map_size:
-            return grid
-        resized = nn.functional.interpolate(grid.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
-        return resized.permute(0, 2, 3, 1)
+        return None if self.absolute_pos_embed is None else fit_positions(self.absolute_pos_embed, map_size)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""

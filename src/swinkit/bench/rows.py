@@ -145,16 +145,20 @@ def best_part(
 ) -> Part | None:
     """Our candidate against the fastest peer; None when one side is empty.
 
-    Ours is `swinkit/optimize` where it ran, else the fastest. Where memory was measured, ours may take no
-    more than the fastest peer.
+    Ours is `swinkit/optimize` where it ran; else the fastest of those that take no more memory than the
+    fastest peer, where memory was measured; else the fastest.
     """
     times = found.times()
-    mine = "swinkit/optimize" if "swinkit/optimize" in ours and "swinkit/optimize" in times else None
-    mine = mine or fastest(times, ours)
     theirs = fastest(times, peers)
+    memory = {row.name: row.memory for row in found.rows}
+    mine = "swinkit/optimize" if "swinkit/optimize" in ours and "swinkit/optimize" in times else None
+    if theirs is not None:
+        limit = memory[theirs]
+        frugal = [name for name in ours if limit and (used := memory.get(name)) and used <= limit]
+        mine = mine or fastest(times, frugal)
+    mine = mine or fastest(times, ours)
     if mine is None or theirs is None:
         return None
-    memory = {row.name: row.memory for row in found.rows}
     note, kept = "", True
     used, other = memory[mine], memory[theirs]
     if used is not None and other is not None:

@@ -14,8 +14,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from swinkit.backbones import SwinTransformer
-from swinkit.classification import Classifier
 from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.packages import missing, openvino_core
@@ -162,7 +160,6 @@ def _eager(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 def _native(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     from swinkit.deploy.native import NativeModel  # noqa: PLC0415 (may compile the kernels)
 
-    assert isinstance(model, Classifier | SwinTransformer)
     return NativeModel(model)
 
 
@@ -303,4 +300,8 @@ ENGINES: dict[str, Engine] = {
         devices=("cpu",),
     ),
 }
-"""Name -> engine. "plain": the model as it is; "eager": its folded form; "native": on the matrix unit; "inductor": compiled and frozen."""
+"""Name -> engine.
+
+"plain" is the model as it is; "eager" its folded form; "native" our kernels on a matrix unit; "inductor"
+compiled and frozen.
+"""

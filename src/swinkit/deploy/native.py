@@ -1,8 +1,8 @@
 """A Swin in bfloat16 on a processor's matrix unit (AMX), by the compiled kernels of `swinkit.ops.native`.
 
-Tokens stay in raster order and a block is one call: norm and qkv, attention, projection and residual sum, some
-pictures at a time; then norm, first layer and GELU, second layer and residual sum, some rows at a time, so
-that what lies between stays in the cache. Norm scale and shift are in the weights behind them.
+Tokens stay in raster order and a block is one call: norm and qkv, attention, projection and residual sum,
+some pictures at a time; then norm, first layer and GELU, second layer and residual sum, some rows at a time,
+so that what lies between stays in the cache. Norm scale and shift are in the weights behind them.
 
 Legend: B pictures, H W rows and columns of a map, C channels; h, R, K as in native_op.py.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from swinkit.backbones import SwinTransformer
-from swinkit.backbones.pyramid import Stage
+from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.fold import fold_norm
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
@@ -63,10 +63,11 @@ class NativeModel:
     """
 
     @torch.no_grad()
-    def __init__(self, model: Classifier | SwinTransformer) -> None:
+    def __init__(self, model: nn.Module) -> None:
         backbone = model.backbone if isinstance(model, Classifier) else model
         assert isinstance(backbone, SwinTransformer)
-        self._backbone = backbone
+        grid = backbone.absolute_pos_embed
+        self._grid = None if grid is None else grid.detach().clone()
         self._embed = _Embedding(backbone.patch_embed)
         last = max(backbone.out_indices)
         stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: last + 1]
@@ -81,9 +82,8 @@ class NativeModel:
         """Map pictures (B, in_chans, H, W) to logits (B, K), or to a list of maps (B, C_i, H_i, W_i)."""
         with self._lock:
             x_BHWC = self._embed(images_BCHW, self._room)
-            grid = self._backbone.positions((x_BHWC.shape[1], x_BHWC.shape[2]))
-            if grid is not None:
-                x_BHWC += grid
+            if self._grid is not None:
+                x_BHWC += fit_positions(self._grid, (x_BHWC.shape[1], x_BHWC.shape[2]))
             found = []
             for index, stage in enumerate(self._stages):
                 x_BHWC = stage(x_BHWC, self._room)
@@ -131,7 +131,9 @@ class _Embedding:
         self.proj = _Linear(flat)
         norm = embed.norm if isinstance(embed.norm, nn.LayerNorm) else None
         self.eps = 0.0 if norm is None else norm.eps
-        self.norm = () if norm is None else (norm.weight.detach().float(), norm.bias.detach().float())
+        self.norm = (
+            () if norm is None else tuple(item.detach().float().clone() for item in (norm.weight, norm.bias))
+        )
 
     def __call__(self, images_BCHW: Tensor, room: Room) -> Tensor:
         """Map pictures (B, in_chans, H, W) to tokens (B, rows, columns, C)."""

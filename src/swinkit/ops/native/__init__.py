@@ -1,1 +1,1 @@
-"""Kernels for a CPU in C++, compiled by the machine's own compiler when they are first wanted; see README.md."""
+"""Kernels for a CPU in C++, compiled by the machine's own compiler when first wanted; see README.md."""

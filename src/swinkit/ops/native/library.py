@@ -2,7 +2,7 @@
 
 There is nothing to compile at install. The sources come with the package; the first call that wants a kernel
 runs the compiler (a few seconds) and the library is kept under a name made of the sources, the compiler, the
-options and the processor. Where there is no compiler everything else works, and `why_not` says what is missing.
+options and the processor. Without a compiler everything else works, and `why_not` says what is missing.
 """
 
 import ctypes

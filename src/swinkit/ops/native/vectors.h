@@ -41,7 +41,7 @@ inline void store(float* to, Vec x) { *reinterpret_cast<Vec*>(to) = x; }
 // Round to nearest, ties to even; NaN stays NaN.
 inline void store(bf16* to, Vec x) {
 #if defined(__AVX512BF16__)
-    *reinterpret_cast<__m256bh*>(to) = _mm512_cvtneps_pbh(reinterpret_cast<__m512&>(x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(reinterpret_cast<__m512&>(x)));
 #else
     Words bits = reinterpret_cast<Words&>(x);
     bits = (x == x) ? ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : (bits >> 16) | 0x40;

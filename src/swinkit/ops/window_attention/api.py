@@ -133,8 +133,8 @@ def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
     one_window = qkv.shape[1] <= window[0] and qkv.shape[2] <= window[1]
     trains = torch.is_grad_enabled() and qkv.requires_grad
     if one_window and not trains and (torch.compiler.is_compiling() or not is_transformed()):
-        # Nothing to cut or to roll: torch's fused kernel is ahead of chunks, forward. torch.func does not take it.
-        names.sort(key=lambda name: ("native", "sdpa", "chunked", "reference").index(name))
+        # Nothing to cut or to roll: torch's kernel is ahead of chunks, forward. torch.func does not take it.
+        names.sort(key=("native", "sdpa", "chunked", "reference").index)
     return names
 
 

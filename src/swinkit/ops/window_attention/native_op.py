@@ -142,7 +142,7 @@ def scores_bias(bias_table: Tensor | None, heads: int, window: Pair, scale: floa
 
 @functools.lru_cache(maxsize=64)
 def score_masks(window: Pair, shift: Pair, scale: float, code: int) -> Tensor:
-    """What masks add, divided by the scale, for windows inside, in the last column, row, and both: (4, R, K)."""
+    """What masks add, divided by the scale: (4, R, K) for windows inside, in the last column, row, both."""
     rows, columns = _sides(window, code)
     with torch.inference_mode(False), torch.no_grad():
         masks_4RK = torch.zeros(4, rows, columns)
