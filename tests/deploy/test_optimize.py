@@ -29,7 +29,7 @@ def here(name: str, model: nn.Module) -> str:
 
 @pytest.mark.parametrize("name", ["plain", "eager", "onnxruntime", "openvino"])
 def test_every_engine_computes_the_same(name, classifier, images):
-    fast = optimize(classifier, images, engines=[here(name, classifier)])
+    fast = optimize(classifier, images, engines=[here(name, classifier)], dtype=FLOAT32)
     assert fast.engine == name
     with torch.no_grad():
         for batch in (images, torch.randn(3, 3, 32, 32), torch.randn(1, 3, 27, 40), images[..., ::2]):
@@ -38,7 +38,7 @@ def test_every_engine_computes_the_same(name, classifier, images):
 
 @pytest.mark.parametrize("name", ["eager", "onnxruntime", "openvino"])
 def test_pyramids(name, backbone, images):
-    fast = optimize(backbone, images, engines=[here(name, backbone)])
+    fast = optimize(backbone, images, engines=[here(name, backbone)], dtype=FLOAT32)
     assert fast.channels == backbone.channels
     assert fast.strides == backbone.strides
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_inductor():
     )
     model = build_backbone(config).eval()
     images = torch.randn(1, 3, 16, 16)
-    fast = optimize(model, images, engines=[here("inductor", model)])
+    fast = optimize(model, images, engines=[here("inductor", model)], dtype=FLOAT32)
     with torch.no_grad():
         torch.testing.assert_close(fast(images), model(images), rtol=1e-4, atol=1e-5)
 
@@ -61,8 +61,8 @@ def test_inductor():
 def test_the_report_says_what_was_tried_and_why_not(classifier, images, monkeypatch):
     monkeypatch.setattr("swinkit.deploy.engines.missing", lambda name: f"{name} is not installed: pip x")
     monkeypatch.setitem(ENGINES, "inductor", replace(ENGINES["inductor"], quick=False))
-    report = optimize(classifier, images).report
-    assert {item.engine for item in report.candidates} == {"plain", "eager", "onnxruntime", "openvino"}
+    report = optimize(classifier, images, dtype=FLOAT32).report
+    assert {item.engine for item in report.candidates} == {*QUICK, "native", "onnxruntime", "openvino"}
     by_name = {item.engine: item for item in report.candidates}
     assert by_name["onnxruntime"].reason == "onnxruntime is not installed: pip x"
     assert by_name["onnxruntime"].milliseconds is None
