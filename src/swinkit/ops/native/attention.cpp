@@ -72,17 +72,24 @@ int64_t has_matrix_unit() { return has_tiles(); }
 // Bias table ((2M-1)(2M'-1), heads), times `factor`, as (heads, rows, columns), `beyond` in columns from N on.
 void expand_bias(const float* table, int64_t heads, int64_t M, int64_t M2, float factor, float beyond,
                  int64_t columns, float* out) {
-    int64_t N = M * M2, rows = up(N, 16);
-    for (int64_t h = 0; h < heads; ++h)
+    int64_t N = M * M2, rows = up(N, 16), pairs = (2 * M - 1) * (2 * M2 - 1);
+    Scratch scratch(4 * (pairs + V) + 64);
+    float* turned = scratch.take<float>(pairs + V);  // of one head, last first: neighbouring keys are neighbours
+    for (int64_t h = 0; h < heads; ++h) {
+        for (int64_t pair = 0; pair < pairs; ++pair) turned[pair] = table[(pairs - 1 - pair) * heads + h] * factor;
         for (int64_t i = 0; i < rows; ++i, out += columns) {
             int64_t at = 0;
-            for (int64_t r = 0; r < M && i < N; ++r) {
-                const float* from = table + ((i / M2 - r + M - 1) * (2 * M2 - 1) + i % M2 + M2 - 1) * heads + h;
-                for (int64_t c = 0; c < M2; ++c) out[at++] = from[-c * heads] * factor;
+            for (int64_t r = 0; r < M && i < N; ++r, at += M2) {
+                const float* from = turned + pairs - 1 - (i / M2 - r + M - 1) * (2 * M2 - 1) - (i % M2 + M2 - 1);
+                if (at + up(M2, V) <= columns)  // what is too much the next row of keys writes over
+                    for (int64_t c = 0; c < M2; c += V) store(out + at + c, load(from + c));
+                else
+                    for (int64_t c = 0; c < M2; ++c) out[at + c] = from[c];
             }
             for (; at < N; ++at) out[at] = 0;
             for (; at < columns; ++at) out[at] = beyond;
         }
+    }
 }
 
 // Maps (B, H, W, 3, heads, d) to (B, H, W, heads * d); pad (3, heads, d); bias, masks: see attention_columns.
