@@ -20,6 +20,7 @@ from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.deploy.packages import missing
+from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
@@ -111,12 +112,8 @@ def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model in `dtype`; the caller's own is left as it is."""
-    if next(model.parameters()).dtype == dtype:
-        return model
-    from copy import deepcopy  # noqa: PLC0415
-
-    return deepcopy(model).to(dtype)
+    """The model in `dtype` and evaluation mode; the caller's own is left as it is."""
+    return twin(model).to(dtype)
 
 
 def _in_torch(module: Callable[[Tensor], Outputs], dtype: torch.dtype) -> Run:

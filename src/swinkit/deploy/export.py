@@ -21,6 +21,7 @@ from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
 from swinkit.deploy.onnx_graph import to_onnx
 from swinkit.deploy.onnx_nodes import to_bytes
+from swinkit.deploy.optimized import Optimized
 from swinkit.deploy.packages import openvino_core, require
 from swinkit.errors import InputError, one_line
 from swinkit.files import atomic_path
@@ -121,6 +122,8 @@ def export(
 def _check(
     model: nn.Module, path: Path, to: str, dynamic: bool, calibration: Sequence[Tensor] | None
 ) -> None:
+    if isinstance(model, Optimized):
+        raise InputError("an optimised model is not exported: give the one it was made from.")
     if not isinstance(model, Classifier | SwinTransformer | SwinMixer):
         inside = isinstance(getattr(model, "backbone", None), SwinTransformer | SwinMixer)
         advice = (
