@@ -63,7 +63,6 @@ def test_inductor():
 def test_the_report_says_what_was_tried_and_why_not(classifier, images, monkeypatch):
     monkeypatch.setattr("swinkit.deploy.engines.missing", lambda name: f"{name} is not installed: pip x")
     monkeypatch.setitem(ENGINES, "inductor", replace(ENGINES["inductor"], quick=False))
-    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
     report = optimize(classifier, images).report
     assert {item.engine for item in report.candidates} == {"plain", "eager", "onnxruntime", "openvino"}
     by_name = {item.engine: item for item in report.candidates}
