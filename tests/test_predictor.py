@@ -189,7 +189,7 @@ def test_an_optimised_classifier_predicts_the_same(engine, picture_folder, monke
     reason = can_run(engine, model, torch.device("cpu"), torch.float32)
     if reason is not None:
         pytest.skip(reason)
-    fast = swinkit.optimize(model, torch.randn(3, 3, 32, 32), engines=[engine])
+    fast = swinkit.optimize(model, torch.randn(3, 3, 32, 32), engines=[engine], dtype=torch.float32)
     folder = picture_folder()
     expected, found = Predictor(model)(folder), Predictor(fast)(folder)
     assert len(found) == 8

@@ -1,6 +1,7 @@
 """Backbones: sizes, pyramids, ablations, freezing, checkpointing, parameter and FLOP counts."""
 
 import dataclasses
+import importlib
 
 import pytest
 import torch
@@ -310,6 +311,28 @@ def test_backbone_compiles_whole():
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for found, expected in zip(compiled(images), model(images), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_backbone_compiles_once_for_all_sizes_that_are_padded_alike():
+    """Whether patches or a stage's map are padded is in the code; heights and widths are not."""
+    config = SwinConfig(
+        img_size=(64, 64),
+        embed_dim=8,
+        depths=(2, 1),
+        num_heads=(1, 2),
+        window_size=4,
+        out_indices=(0, 1),
+        window_policy="pad",
+    )
+    model = build_backbone(config).eval()
+    count = importlib.import_module("torch._dynamo.testing").CompileCounterWithBackend("eager")
+    compiled = torch.compile(model, fullgraph=True, backend=count, dynamic=True)
+    with torch.no_grad():
+        for size in ((64, 96), (128, 40), (96, 160)):
+            images = torch.randn(2, 3, *size)
+            for found, expected in zip(compiled(images), model(images), strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert count.frame_count == 1
 
 
 def test_implementations_give_the_same_model():

@@ -29,6 +29,8 @@ def test_help_names_the_subjects(capsys: pytest.CaptureFixture[str]) -> None:
         (["--size", "big"], "--size takes pixels, 224 or HxW such as 800x1216; got 'big'"),
         (["--size", "0"], "--size takes pixels"),
         (["--rounds", "-1"], "numbers from 0 up"),
+        (["attention", "--batch", "0"], "--batch takes numbers of pictures, from 1 up"),
+        (["--out", f"{__file__}/below"], "cannot be written to, because of"),
         (["--candidates", "tim/*"], "no candidate fits 'tim/*'"),
         (["--baseline", "tim"], "no candidate fits 'tim'"),
         (["--rows", "cpu-memory"], "add --table"),

@@ -15,6 +15,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("SWINKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def _any_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried does not depend on the chip, which might choose bfloat16 where float32 is compared."""
+    monkeypatch.setattr("swinkit.deploy.optimized.has_bfloat16", lambda: False)
+
+
 TINY = SwinConfig(
     img_size=(32, 32),
     patch_size=2,

@@ -1,5 +1,6 @@
 """Forms of one engine: pictures in pieces, the quickest of several, GELU as a polynomial."""
 
+import logging
 import time
 
 import pytest
@@ -31,9 +32,47 @@ def test_the_quickest_form_is_taken():
         return lambda images: time.sleep(seconds) or images
 
     forms = {"slow": after(0.05), "quick": after(0.0), "slower": after(0.1)}
-    name, run = fastest(forms, torch.zeros(1))
+    name, run = fastest({name: lambda run=run: run for name, run in forms.items()}, torch.zeros(1))
     assert name == "quick"
     assert run is forms["quick"]
+
+
+def test_a_form_that_fails_leaves_the_others(caplog):
+    def unbuilt():
+        raise RuntimeError("no such\n operator")
+
+    def unrun(images):
+        raise OSError("out of memory")
+
+    def good(images):
+        return images
+
+    with caplog.at_level(logging.INFO, "swinkit"):
+        assert fastest({1: lambda: unrun, 8: lambda: good, "x": unbuilt}, torch.zeros(1)) == (8, good)
+    assert [record.message for record in caplog.records] == [
+        "left out form 1: OSError: out of memory",
+        "left out form 'x': RuntimeError: no such operator",
+    ]
+    with pytest.raises(RuntimeError, match="form 1: OSError: out of memory; form 'x': RuntimeError: no such"):
+        fastest({1: lambda: unrun, "x": unbuilt}, torch.zeros(1))
+
+
+def test_openvino_does_without_the_polynomial_where_it_cannot_be_built(classifier, images, monkeypatch):
+    if missing("openvino") or missing("onnx"):
+        pytest.skip("openvino or onnx is not installed")
+    from swinkit.deploy import onnx_graph
+
+    plain = onnx_graph.to_onnx
+
+    def to_onnx(folded, **options):
+        if options.get("polynomial"):
+            raise RuntimeError("not today")
+        return plain(folded, **options)
+
+    monkeypatch.setattr(onnx_graph, "to_onnx", to_onnx)
+    run = engines.ENGINES["openvino"].build(classifier, images, torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(run(images), classifier(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -54,7 +93,7 @@ def test_openvino_with_either_gelu(name, classifier, images, monkeypatch):
     if missing("openvino") or missing("onnx"):
         pytest.skip("openvino or onnx is not installed")
     monkeypatch.setattr(
-        engines, "fastest", lambda forms, _: (name, forms[name]) if name in forms else (1, forms[1])
+        engines, "fastest", lambda forms, _: (name, forms[name]()) if name in forms else (1, forms[1]())
     )
     run = engines.ENGINES["openvino"].build(classifier, images, torch.float32)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """Exported files compute what the model computes, or are not written."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -226,6 +227,14 @@ def test_rejects(classifier, tmp_path):
             export(classifier, name(tmp_path, "onnx"), to="onnx", pictures=[picture])
         with pytest.raises(swinkit.InputError, match=r"pictures must be \(3, 32, 32\) of float32"):
             export(classifier, name(tmp_path, "onnx"), to="onnx", calibration=[picture])
+    with pytest.raises(swinkit.InputError, match=r"must be tensors .* got str"):
+        export(classifier, onnx_path, to="onnx", pictures=["a.png"])  # type: ignore[list-item]
+    with pytest.raises(swinkit.InputError, match="holds NaN or infinity: leave it out"):
+        export(classifier, onnx_path, to="onnx", calibration=[torch.full((3, 32, 32), float("nan"))])
+    broken = copy.deepcopy(classifier)
+    nn.init.constant_(broken.head.weight, float("inf"))
+    with pytest.raises(swinkit.InputError, match="outputs are not finite: its weights hold NaN"):
+        export(broken, onnx_path, to="onnx")
     with pytest.raises(swinkit.InputError, match="could not write"):
         export(classifier, Path("/proc/no/such/model.pt2"), to="torch")
     absolute = build_backbone(replace(backbone_config(), position="absolute"))

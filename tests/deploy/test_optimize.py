@@ -1,6 +1,8 @@
 """`swinkit.optimize`: right answers, an honest report, and a choice that is remembered."""
 
+import copy
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -195,8 +197,10 @@ def test_an_engine_that_computes_wrongly_is_not_chosen(classifier, images, monke
     report = optimize(classifier, images, engines=QUICK, remember=False).report
     assert report.engine == "plain"
     assert "above" in next(item.reason for item in report.candidates if item.engine == "eager")
-    with pytest.raises(swinkit.InputError, match="no engine ran within max_error"):
-        optimize(classifier, images, engines=["eager"], remember=False)
+    with pytest.raises(
+        swinkit.InputError, match=r"no engine ran within max_error 0.03: eager in float32: err"
+    ):
+        optimize(classifier, images, engines=["eager"], dtype=FLOAT32, remember=False)
 
 
 def test_bfloat16_on_request(classifier, images):
@@ -231,6 +235,10 @@ def test_bfloat16_is_tried_where_the_chip_has_it(classifier, images, monkeypatch
     [
         ({"engines": ["abacus"]}, "unknown engine 'abacus': choose from plain, eager"),
         ({"engines": ["inductor-graphs"]}, "'inductor-graphs' cannot run here: it is for cuda, not for cpu"),
+        ({"engines": "eager"}, "engines takes a list of names, or None; got 'eager'"),
+        ({"engines": []}, r"engines takes a list of names, or None; got \[\]"),
+        ({"max_error": float("nan")}, "max_error is a share of the largest output, such as 0.03; got nan"),
+        ({"max_error": "3%"}, "max_error is a share"),
         ({"dtype": torch.float16}, "dtype on cpu must be one of"),
         ({"engines": ["onnxruntime"], "dtype": torch.bfloat16}, "does not compute in bfloat16"),
         ({"example": torch.zeros(3, 32, 32)}, r"pictures \(B, in_chans, H, W\), at least one; got \(3, 32"),
@@ -255,8 +263,60 @@ def test_an_optimised_model_only_infers(classifier, images):
     assert not list(fast.parameters())
     assert fast.spec == classifier.spec
     assert not fast.eval()(images).requires_grad
+    with pytest.raises(swinkit.InputError, match="expected a tensor of pictures; got NoneType"):
+        fast(None)
     with pytest.raises(swinkit.InputError, match="only infers"):
         fast.train()
+
+
+@pytest.mark.parametrize("name", ["plain", "eager", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("again", ["copied", "saved"])
+def test_one_that_was_copied_or_saved_gives_the_same(name, again, classifier, images, tmp_path):
+    fast = optimize(classifier, images, engines=[here(name, classifier)])
+    expected = fast(images)
+    if again == "saved":
+        torch.save(fast, tmp_path / "fast.pt")
+        other = torch.load(tmp_path / "fast.pt", weights_only=False)
+    else:
+        other = copy.deepcopy(fast)
+    assert (other.engine, other.dtype, other.report) == (fast.engine, fast.dtype, fast.report)
+    assert other.spec == classifier.spec
+    for parameter in classifier.parameters():
+        parameter.data.zero_()  # not the other's
+    torch.testing.assert_close(other(images), expected, rtol=1e-4, atol=1e-5)
+    assert len(other._forms) == 1
+
+
+def test_one_that_was_saved_says_what_is_missing_where_it_is_used(classifier, images, monkeypatch):
+    fast = pickle.loads(pickle.dumps(optimize(classifier, images, engines=[here("onnxruntime", classifier)])))
+    monkeypatch.setattr("swinkit.deploy.engines.missing", lambda name: f"{name} is not installed")
+    with pytest.raises(
+        swinkit.InputError, match="engine 'onnxruntime', which cannot run here: onnxruntime is"
+    ):
+        fast(images)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_model_s_mode_is_its_own(name, images):
+    config = SwinConfig(
+        img_size=(32, 32), embed_dim=8, depths=(2,), num_heads=(1,), window_size=4, out_indices=(0,)
+    )
+    model = swinkit.create_model(config, num_classes=5, drop_path_rate=0.9).train()
+    fast = optimize(model, images, engines=[name])
+    assert fast.source is model
+    assert model.training
+    expected = model.eval()(images)
+    model.train()
+    torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_stays_where_it_is(classifier, images):
+    fast = optimize(classifier, images, engines=["eager"])
+    assert fast.to("cpu").half() is fast  # outputs keep the caller's type
+    with pytest.raises(swinkit.InputError, match="optimised for cpu and stays there: move the model"):
+        fast.to("meta")
+    with pytest.raises(swinkit.InputError, match="is optimised already: give the one"):
+        optimize(fast, images)
 
 
 def test_few_sizes_are_kept(classifier, images):
@@ -288,7 +348,18 @@ def test_the_backbone_inside_a_segmenter():
     assert fast.backbone.engine == "eager"
     assert not isinstance(model.backbone, Optimized)
     with torch.no_grad():
-        torch.testing.assert_close(fast(images), model(images), rtol=1e-4, atol=1e-5)
+        expected = model(images)
+        torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-5)
+        again = copy.deepcopy(fast)
+        torch.testing.assert_close(again(images), expected, rtol=1e-4, atol=1e-5)
+        model.train()
+        again = pickle.loads(pickle.dumps(optimize(model, images, engines=["eager"])))
+        torch.testing.assert_close(again(images), expected, rtol=1e-4, atol=1e-5)
+        assert model.training
+        again.half()
+        assert {item.dtype for item in model.parameters()} == {FLOAT32}
+    with pytest.raises(swinkit.InputError, match="stays there"):
+        fast.to("meta")
 
 
 def test_the_public_name():

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swinkit.layers import PatchMerging, SwinBlock, WindowAttention, bands
@@ -122,3 +123,16 @@ def test_the_whole_map_where_something_looks_on(monkeypatch):
         torch.testing.assert_close(torch.vmap(block)(pictures)[2], block(pictures[2]), rtol=1e-5, atol=1e-5)
         exported = torch.export.export(block, (x,)).module()
         torch.testing.assert_close(exported(x), block(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("register", [register_module_forward_hook, register_module_forward_pre_hook])
+def test_a_hook_on_all_modules_sees_whole_maps(register, monkeypatch):
+    monkeypatch.setattr(bands, "BAND_BYTES", 1)
+    block, x, seen = make_block(), torch.randn(1, 16, 16, 8), []
+    handle = register(lambda module, inputs, *_: seen.append(inputs[0].shape[:3]))
+    with torch.no_grad():
+        block(x)
+        assert seen == [x.shape[:3]] * len(seen)
+        assert len(seen) > 5
+        handle.remove()
+        assert bands.rows_of_a_band(block, x, block.hidden) == 1

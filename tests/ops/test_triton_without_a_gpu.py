@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,41 @@ def test_machine_code_holds_what_it_should(kernel, target, padded, monkeypatch):
     assert row["tensor_instructions"] > 0
     ratio = module.bytes_of_a_window(case)["ratio"]
     assert 1.0 < ratio < 1.02 if padded else ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "target", "tf32"),
+    [
+        ("forward_blocks", "sm_80", True),
+        ("backward_keys", "sm_90", True),
+        ("forward_window", "sm_80", False),
+    ],
+)
+def test_float32_is_multiplied_as_tf32_only_where_asked_for(kernel, target, tf32, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("kernels_ahead_of_time")
+    case = module.Case(
+        kernel=kernel, target=target, window=(7, 7), channels=32, dtype="fp32", tf32=tf32, padded=False
+    )
+    assert case in module.every_case()
+    found = re.findall(r"mma\S*\.tf32\.tf32", module.build(case).asm["ptx"])
+    assert bool(found) == tf32
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True), ("medium", True)])
+def test_tf32_follows_torch_s_own_setting(precision, tf32, no_device):
+    class Attention(torch.nn.Module):
+        def forward(self, qkv: Tensor, table: Tensor, pad: Tensor) -> Tensor:
+            return window_attention(qkv, table, window=(7, 7), pad_qkv=pad, impl="triton")
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        program = torch.export.export(Attention(), operands())
+    finally:
+        torch.set_float32_matmul_precision(before)
+    (node,) = [node for node in program.graph.nodes if "attention_forward" in str(node.target)]
+    assert (node.args[-1] if len(node.args) > 9 else node.kwargs.get("tf32", False)) is tf32
 
 
 def test_every_listed_case_is_one_the_library_would_launch(monkeypatch):

@@ -165,8 +165,14 @@ def test_any_map_size_agrees_with_the_reference(impl, side):
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_empty_batch_and_strided_input(impl):
-    qkv, table, _ = make((5, 6), (4, 4), 2, 4, torch.float32)
-    assert window_attention(qkv[:0], table, window=(4, 4), impl=impl).shape == (0, 5, 6, 8)
+    qkv, table, pad = make((5, 6), (4, 4), 2, 4, torch.float32)
+    for shift in ((0, 0), (2, 1)):
+        none, bias = qkv[:0].detach().requires_grad_(), table.detach().requires_grad_()
+        out = window_attention(none, bias, window=(4, 4), shift=shift, pad_qkv=pad, impl=impl)
+        assert out.shape == (0, 5, 6, 8)
+        out.sum().backward()
+        assert none.grad is not None
+        assert bias.grad is None or not bias.grad.any()  # torch gives none to a mask that nothing used
     strided = qkv.transpose(1, 2).contiguous().transpose(1, 2)
     assert not strided.is_contiguous()
     options = {"window": (4, 4), "shift": (2, 2), "impl": impl}
@@ -216,6 +222,14 @@ def test_rejects_what_does_not_fit():
         window_attention(qkv, table, window=(4, 4), shift=(4, 0))
     with pytest.raises(InputError, match="pad_qkv must be"):
         window_attention(qkv, table, window=(4, 4), pad_qkv=pad[:2])
+    for wrong in (4, (4,), (4, 4, 4)):
+        with pytest.raises(InputError, match=r"window and shift must be \(rows, columns\); got"):
+            window_attention(qkv, table, window=wrong)  # type: ignore[arg-type]
+    for wrong in (-0.1, 1.5, math.nan):
+        with pytest.raises(InputError, match="dropout is a probability, 0 to 1; got"):
+            window_attention(qkv, table, window=(4, 4), dropout=wrong)
+    with pytest.raises(InputError, match="qkv must be a tensor"):
+        window_attention(None, table, window=(4, 4))  # type: ignore[arg-type]
     with pytest.raises(
         InputError,
         match="unknown attention implementation 'fast': choose auto, triton, native, chunked, sdpa, ref",
@@ -225,7 +239,10 @@ def test_rejects_what_does_not_fit():
 
 def test_an_implementation_that_cannot_run_says_why():
     qkv = torch.zeros(1, 4, 4, 3, 1, 4, dtype=torch.int64)
-    assert can_run("sdpa", qkv) == "it needs a floating dtype, got torch.int64"
+    for name in ("sdpa", "reference"):
+        assert can_run(name, qkv) == "it needs a floating dtype, got torch.int64"
+    with pytest.raises(InputError, match=r"needs a floating dtype, got torch\.int64: convert qkv"):
+        window_attention(qkv, None, window=(4, 4))
     with pytest.raises(InputError, match="cannot run here: it needs a floating dtype"):
         window_attention(qkv, None, window=(4, 4), impl="sdpa")
 

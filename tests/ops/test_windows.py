@@ -86,5 +86,6 @@ def test_policies_on_small_maps(policy, map_size, window, shift):
 def test_to_pair_rejects_other_things():
     assert windows.to_pair(7) == (7, 7)
     assert windows.to_pair([3, 5]) == (3, 5)
-    with pytest.raises(InputError, match="expected an int or a"):
-        windows.to_pair((1, 2, 3))  # type: ignore[arg-type]
+    for wrong in ((1, 2, 3), (1.0, 2), 3.5, None, "77"):
+        with pytest.raises(InputError, match="expected an int or a"):
+            windows.to_pair(wrong)  # type: ignore[arg-type]

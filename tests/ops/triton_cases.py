@@ -5,6 +5,11 @@ Maps are small: the interpreter takes about a tenth of a second for a window and
 """
 
 import importlib
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +258,64 @@ def test_operator_in_a_layer_with_autocast_and_checkpointing():
         torch.testing.assert_close(a, b, rtol=0.1, atol=0.05)
 
 
+def averaged_gradients(rank: int, store: str) -> dict[str, Tensor]:
+    """Gradients of one of two processes in DistributedDataParallel, each with a picture of its own."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timedelta(minutes=4)
+    )
+    try:
+        layer, x = layer_and_pictures()
+        parallel = torch.nn.parallel.DistributedDataParallel(layer)
+        parallel(x[rank : rank + 1], (2, 2)).square().mean().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    return gradients_by_name(layer)
+
+
+def layer_and_pictures() -> tuple[WindowAttention, Tensor]:
+    """The same in every process: a layer, and two maps that need padding."""
+    torch.manual_seed(0)
+    return WindowAttention(16, 1, (4, 4), impl="triton").train(), torch.randn(2, 5, 6, 16)
+
+
+def gradients_by_name(layer: torch.nn.Module) -> dict[str, Tensor]:
+    found = {name: item.grad for name, item in layer.named_parameters() if item.grad is not None}
+    assert found.keys() == dict(layer.named_parameters()).keys()
+    return found
+
+
+def test_operator_in_two_processes(tmp_path):
+    """What DistributedDataParallel averages is the gradient of both pictures' mean, by plain PyTorch."""
+    store, script = str(tmp_path / "store"), str(Path(__file__))
+    with subprocess.Popen([sys.executable, script, store], env=os.environ, stderr=subprocess.PIPE) as other:
+        got = averaged_gradients(0, store)
+        _, said = other.communicate(timeout=120)
+    assert other.returncode == 0, said.decode()[-1000:]
+    layer, x = layer_and_pictures()
+    layer.impl = "reference"
+    layer(x, (2, 2)).square().mean().backward()
+    for name, expected in gradients_by_name(layer).items():
+        torch.testing.assert_close(got[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_values_where_tf32_is_asked_for(monkeypatch):
+    """Another cut of the same window: in blocks. The interpreter itself multiplies exactly."""
+    operands, weight = make((8, 9), (7, 7), 1, 32, torch.float32), torch.randn(1, 8, 9, 32)
+    options = {"window": (7, 7), "shift": (3, 3)}
+    expected = run("triton", operands, torch.float32, weight, options)
+    asked = []
+    whole = configs.is_whole
+    monkeypatch.setattr(configs, "is_whole", lambda *words: asked.append(words[3]) or whole(*words))
+    torch.set_float32_matmul_precision("high")
+    try:
+        got = run("triton", operands, torch.float32, weight, options)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(asked) == {True}
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_operator_says_what_it_cannot_do():
     qkv = torch.zeros(1, 4, 4, 3, 1, 16)
     assert can_run("triton", qkv) is None
@@ -260,3 +323,7 @@ def test_operator_says_what_it_cannot_do():
     reason = can_run("triton", torch.zeros(1, 4, 4, 3, 1, 80))
     assert reason == "it needs at most 64 channels a head, got 80"
     assert can_run("triton", qkv.to("meta")) == "it has no kernels for meta"
+
+
+if __name__ == "__main__":
+    averaged_gradients(1, sys.argv[1])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
-from swinkit.deploy.packages import openvino_core
+from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.errors import one_line
 
 Output = Tensor | list[Tensor]
@@ -147,21 +147,11 @@ def _openvino(model: nn.Module, images: Tensor, workload: Workload) -> Call:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         _export(model.float(), images.float(), path)
-        hints = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[workload.dtype],
-            "INFERENCE_NUM_THREADS": workload.threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        core = openvino_core()
-        compiled = core.compile_model(core.read_model(path), "CPU", hints)
-    request, array = compiled.create_infer_request(), images.float().numpy()
-    outputs = list(compiled.outputs)
-
-    def call() -> Output:
-        found = request.infer(array, share_inputs=True, share_outputs=True)
-        return _tensors([found[output] for output in outputs])
-
-    return Noted(call, f"in {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}")
+        precision = {"float32": "f32", "bfloat16": "bf16"}[workload.dtype]
+        network = OpenVinoNetwork(path, threads=workload.threads, precision=precision)
+    array = images.float().numpy()
+    note = f"in {network.compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}"
+    return Noted(lambda: _tensors(network(array)), note)
 
 
 INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {

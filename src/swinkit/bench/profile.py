@@ -1,13 +1,15 @@
 """Where the time of a candidate goes, for rows that miss their bar."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from swinkit.bench.compare import prepare
-from swinkit.bench.timing import synchronise
+from swinkit.bench.engines import Noted
+from swinkit.bench.timing import synchronise, threads
 from swinkit.bench.workload import Workload
+from swinkit.deploy.openvino_network import Counts, counting, median_counts, summed
 
 ROWS = 15
 CALLS = 3
@@ -30,13 +32,33 @@ def operators(call: Callable[[], object], device: torch.device) -> str:
 
 
 def candidates(names: tuple[str, ...], workload: Workload) -> str:
-    """`operators` of candidates on a workload, one table under the other.
+    """Where the time of candidates goes on a workload, one table under the other.
 
-    A call that another runtime does shows as little but its inputs and outputs here.
+    What OpenVINO runs is shown by kind of node, from its own counters, all else by `operators`. A call that
+    yet another runtime does shows as little but its inputs and outputs.
     """
     device = torch.device(workload.device)
     texts = []
     for name in names:
-        call, _ = prepare(name, workload, workload.build(), None)
-        texts.append(f"{name}, {workload.label}, {CALLS} calls\n{operators(call, device)}")
+        with threads(workload.threads), counting() as runs:
+            call, _ = prepare(name, workload, workload.build(), None)
+            note = f" ({call.note})" if isinstance(call, Noted) else ""
+            calls = []
+            for _ in range(CALLS):
+                runs.clear()
+                call()
+                calls.append(summed(runs))
+        with threads(workload.threads):
+            table = nodes(calls) if any(calls) else operators(call, device)
+        texts.append(f"{name}{note}, {workload.label}, {CALLS} calls\n{table}")
     return "\n".join(texts)
+
+
+def nodes(calls: Sequence[Counts]) -> str:
+    """A table of the kinds of OpenVINO's nodes, the median of some calls."""
+    kinds = median_counts(calls)
+    total = sum(kinds.values())
+    lines = [f"{kind:<24}{value:10.3f} ms{value / total:8.1%}" for kind, value in kinds.items()]
+    return "\n".join(
+        ["OpenVINO's counters, a call:", *lines, f"{'all kinds, while counted':<24}{total:10.3f} ms", ""]
+    )

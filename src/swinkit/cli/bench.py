@@ -1,6 +1,7 @@
 """`swinkit bench`: our speed and memory against other libraries, as ratios within one run."""
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,15 +81,16 @@ def main(argv: list[str]) -> int:
             "swinkit bench --table --rows cpu-inference-fp32",
         ),
     )
-    if min((args.rounds, args.threads, *args.batch)) < 0:
-        raise InputError(
-            "--rounds, --threads and --batch take numbers from 0 up: leave them out for the usual."
-        )
+    if min(args.rounds, args.threads) < 0:
+        raise InputError("--rounds and --threads take numbers from 0 up: leave them out for the usual.")
+    if min(args.batch, default=1) < 1:
+        raise InputError("--batch takes numbers of pictures, from 1 up.")
     if args.rows and not args.table:
         raise InputError("--rows picks rows of the bars table: add --table.")
     if args.table and args.subject != "models":
         raise InputError(f"--table measures its own rows: leave out {args.subject!r}, or --table.")
     _refuse_unused(args)
+    _check_out(args.out)
     device = pick_device(args.device)
     import torch
 
@@ -126,6 +128,13 @@ def _refuse_unused(args: BenchArgs) -> None:
             raise InputError(f"{option} means nothing to {place}: leave it out.")
     if what == "linear" and len(args.dtype) > 1:
         raise InputError("linear measures one precision at a time: give one --dtype.")
+
+
+def _check_out(out: Path) -> None:
+    """Raise InputError if a folder cannot be written to: measuring takes long, and writing comes last."""
+    place = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"--out {out} cannot be written to, because of {place}: choose another folder.")
 
 
 def say(line: str) -> None:

@@ -4,10 +4,12 @@ An engine takes a model and an example and gives a function from pictures to out
 run here instead of failing; nothing is skipped without a word.
 """
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +18,14 @@ from torch import Tensor, nn
 
 from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.measure import in_turns
-from swinkit.deploy.packages import missing, openvino_core
-from swinkit.errors import InputError
+from swinkit.deploy.openvino_network import OpenVinoNetwork
+from swinkit.deploy.packages import missing
+from swinkit.deploy.twin import twin
+from swinkit.errors import InputError, one_line
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
+
+logger = logging.getLogger(__name__)
 
 Outputs = Tensor | list[Tensor]
 Run = Callable[[Tensor], Outputs]
@@ -121,12 +127,8 @@ def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model in `dtype`; the caller's own is left as it is."""
-    if next(model.parameters()).dtype == dtype:
-        return model
-    from copy import deepcopy  # noqa: PLC0415
-
-    return deepcopy(model).to(dtype)
+    """The model in `dtype` and evaluation mode; the caller's own is left as it is."""
+    return twin(model).to(dtype)
 
 
 def _in_torch(module: Callable[[Tensor], Outputs], dtype: torch.dtype) -> Run:
@@ -202,7 +204,8 @@ def _onnxruntime(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
         found = [torch.from_numpy(array).to(images.dtype) for array in arrays]
         return found[0] if folded.single else found
 
-    return fastest({count: in_pieces(run, count) for count in _counts(example)}, example)[1]
+    forms = {count: partial(in_pieces, run, count) for count in _counts(example)}
+    return fastest(forms, example)[1]
 
 
 def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
@@ -215,35 +218,26 @@ def _openvino(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
         run = _openvino_run(graph, [count, *example.shape[1:]], dtype, single=folded.single)
         return in_pieces(run, count)
 
+    def polynomial() -> Run:
+        return form(to_bytes(to_onnx(folded, polynomial=True)), count)
+
     graph = to_bytes(to_onnx(folded))
-    count, exact = fastest({count: form(graph, count) for count in _counts(example)}, example)
+    count, exact = fastest({count: partial(form, graph, count) for count in _counts(example)}, example)
     if dtype != torch.float32:  # the polynomial needs its digits
         return exact
-    graph = to_bytes(to_onnx(folded, polynomial=True))
-    return fastest({"erf": exact, "polynomial": form(graph, count)}, example)[1]
+    return fastest({"erf": lambda: exact, "polynomial": polynomial}, example)[1]
 
 
 def _openvino_run(graph: bytes, shape: list[int], dtype: torch.dtype, *, single: bool) -> Run:
     """Compile a graph for pictures of one shape."""
-    core = openvino_core()
-    network = core.read_model(graph)
-    network.reshape(shape)
-    compiled = core.compile_model(
-        network,
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
-        },
-    )
-    request = compiled.create_infer_request()
-    lock = threading.Lock()  # a request holds one picture's buffers
+    precision = "bf16" if dtype == torch.bfloat16 else "f32"
+    network = OpenVinoNetwork(graph, threads=torch.get_num_threads(), precision=precision, shape=shape)
+    lock = threading.Lock()
 
     def run(images: Tensor) -> Outputs:
         with lock:
-            done = request.infer({0: images.detach().float().contiguous().numpy()}, share_inputs=True)
-            found = [torch.from_numpy(done[port].copy()).to(images.dtype) for port in compiled.outputs]
+            arrays = network(images.detach().float().contiguous().numpy())
+            found = [torch.from_numpy(array.copy()).to(images.dtype) for array in arrays]
         return found[0] if single else found
 
     return run
@@ -268,12 +262,30 @@ def in_pieces(run: Run, count: int) -> Run:
     return pieces
 
 
-def fastest(forms: dict[Any, Run], example: Tensor) -> tuple[Any, Run]:
-    """Time forms of one engine; return the quickest and its name."""
+def fastest(forms: dict[Any, Callable[[], Run]], example: Tensor) -> tuple[Any, Run]:
+    """Build and time forms of one engine; return the quickest's name and the quickest.
+
+    One that cannot be built or does not run is left out, and the log says why.
+
+    Raises:
+        RuntimeError: none runs; it says why of each.
+    """
     if len(forms) == 1:
-        return next(iter(forms.items()))
-    least = [min(seconds) for seconds in in_turns(list(forms.values()), example, ROUNDS)]
-    return list(forms.items())[least.index(min(least))]
+        return next((name, make()) for name, make in forms.items())
+    able: dict[Any, Run] = {}
+    reasons: dict[Any, str] = {}
+    for name, make in forms.items():
+        try:
+            run = make()
+            run(example)
+            able[name] = run
+        except Exception as error:  # an engine of others may fail in any way
+            reasons[name] = f"form {name!r}: {type(error).__name__}: {one_line(error, 200)}"
+            logger.info("left out %s", reasons[name])
+    if not able:
+        raise RuntimeError("; ".join(reasons.values()))
+    least = [min(seconds) for seconds in in_turns(list(able.values()), example, ROUNDS)]
+    return list(able.items())[least.index(min(least))]
 
 
 ENGINES: dict[str, Engine] = {

@@ -21,6 +21,7 @@ from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
 from swinkit.deploy.onnx_graph import to_onnx
 from swinkit.deploy.onnx_nodes import to_bytes
+from swinkit.deploy.optimized import Optimized
 from swinkit.deploy.packages import openvino_core, require
 from swinkit.errors import InputError, one_line
 from swinkit.files import atomic_path
@@ -121,6 +122,8 @@ def export(
 def _check(
     model: nn.Module, path: Path, to: str, dynamic: bool, calibration: Sequence[Tensor] | None
 ) -> None:
+    if isinstance(model, Optimized):
+        raise InputError("an optimised model is not exported: give the one it was made from.")
     if not isinstance(model, Classifier | SwinTransformer | SwinMixer):
         inside = isinstance(getattr(model, "backbone", None), SwinTransformer | SwinMixer)
         advice = (
@@ -154,12 +157,18 @@ def _check_pictures(
         raise InputError(f"the size is a height and a width in pixels; got {size}.")
     in_chans = trunk.patch_embed.proj.in_channels
     for picture in pictures:
+        if not isinstance(picture, Tensor):
+            raise InputError(f"pictures must be tensors (in_chans, H, W); got {type(picture).__name__}.")
         fits = picture.dim() == 3 and picture.shape[0] == in_chans and picture.dtype == torch.float32
         if not fits or picture.device.type != "cpu" or (not dynamic and tuple(picture.shape[1:]) != size):
             sides = "H, W" if dynamic else f"{size[0]}, {size[1]}"
             raise InputError(
                 f"pictures must be ({in_chans}, {sides}) of float32 on the CPU; got "
                 f"{tuple(picture.shape)} of {picture.dtype} on {picture.device}."
+            )
+        if not picture.isfinite().all():
+            raise InputError(
+                "a picture for the check or for calibration holds NaN or infinity: leave it out."
             )
 
 
@@ -239,6 +248,8 @@ def _compare(model: nn.Module, run: Run, images: list[Tensor]) -> float:
     for batch in images:
         with torch.inference_mode():
             expected = output_list(model(batch))
+        if not all(item.isfinite().all() for item in expected):
+            raise InputError("the model's outputs are not finite: its weights hold NaN or infinity.")
         errors.append(relative_error(run(batch), expected))
     return max(errors)
 

@@ -1,6 +1,5 @@
 """`swinkit.optimize`: the fastest inference form of a model on the present machine, found by measuring."""
 
-import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from swinkit.classification import Classifier
 from swinkit.deploy import memory
 from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
 from swinkit.deploy.measure import in_turns, output_list, relative_error
-from swinkit.deploy.report import Candidate, Report
+from swinkit.deploy.report import Candidate, Report, short
+from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
 
 ROUNDS = 5
@@ -31,8 +31,9 @@ class Optimized(nn.Module):
     """A classifier or backbone in its fastest form; made by `optimize`.
 
     Pictures of another shape than the example get a form of their own, by the same engine, when they first
-    come; a batch of none goes to the model itself. It keeps no parameters of its own, only infers, and does
-    not follow later changes of the model. Threads may share it.
+    come; a batch of none goes to the model itself. It keeps no parameters of its own and only infers. After
+    changes of the model optimise again: what is built already need not follow them. Threads may share it;
+    a copy, or one that was pickled, builds its forms when pictures first come.
 
     Attributes:
         engine: what runs it.
@@ -74,6 +75,12 @@ class Optimized(nn.Module):
         key = form_key(engine, images_BCHW)
         with self._lock:
             if key not in self._forms:
+                reason = can_run(engine, self.source, images_BCHW.device, self.dtype)
+                if reason is not None:
+                    raise InputError(
+                        f"this model was optimised for engine {engine!r}, which cannot run here: {reason}; "
+                        "optimise the model it was made from again."
+                    )
                 self._forms[key] = ENGINES[engine].build(self.source, images_BCHW, self.dtype)
                 if len(self._forms) > MAX_SIZES:
                     self._forms.popitem(last=False)
@@ -89,6 +96,28 @@ class Optimized(nn.Module):
         if mode:
             raise InputError("an optimised model only infers: train the model it was made from.")
         return super().train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Stay on the device; `to`, `cuda` and the like come here.
+
+        Raises:
+            InputError: another device was asked for.
+        """
+        device = fn(torch.empty(0, device=self.device)).device
+        if device != self.device:
+            raise InputError(
+                f"this model was optimised for {self.device} and stays there: move the model it was made "
+                f"from to {device} and optimise that."
+            )
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without forms, which belong to this process."""
+        return {**vars(self), "_forms": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._lock = threading.Lock()
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -133,15 +162,19 @@ def optimize(
     if not isinstance(example, Tensor) or example.dim() != 4 or 0 in example.shape:
         shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise InputError(f"the example must be pictures (B, in_chans, H, W), at least one; got {shape}.")
+    if engines is not None and (isinstance(engines, str) or not engines):
+        raise InputError(f"engines takes a list of names, or None; got {engines!r}.")
+    if not isinstance(max_error, float | int) or not max_error >= 0:
+        raise InputError(f"max_error is a share of the largest output, such as 0.03; got {max_error!r}.")
     backbone = getattr(model, "backbone", None)
     if isinstance(backbone, nn.Module) and not isinstance(model, Classifier):
         return _around(
             model,
             optimize(backbone, example, engines=engines, dtype=dtype, max_error=max_error, remember=remember),
         )
+    if isinstance(model, Optimized):
+        raise InputError("this model is optimised already: give the one it was made from.")
     check_images(model, example)
-    if model.training:
-        model = copy.deepcopy(model).eval()
     wanted = _wanted(model, example, engines, dtype)
     expected = output_list(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
     able = [f"{name} {kind} {can_run(name, model, example.device, kind) is None}" for name, kind in wanted]
@@ -155,7 +188,7 @@ def optimize(
         known, tried = None, _try(wanted, model, example, expected, max_error)
     good = [trial for trial in tried if trial.seconds]
     if not good:
-        reasons = "; ".join(f"{trial.engine}: {trial.reason}" for trial in tried)
+        reasons = "; ".join(f"{trial.engine} in {short(trial.dtype)}: {trial.reason}" for trial in tried)
         raise InputError(f"no engine ran within max_error {max_error}: {reasons}.")
     best = min(good, key=lambda trial: min(trial.seconds))
     report = Report.of(best.candidate(), [trial.candidate() for trial in tried], example, known)
@@ -217,6 +250,8 @@ def check_images(model: nn.Module, images_BCHW: Tensor) -> None:
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         raise InputError(f"a {type(model).__name__} has no convolution that reads pictures: give a backbone.")
+    if not isinstance(images_BCHW, Tensor):
+        raise InputError(f"expected a tensor of pictures; got {type(images_BCHW).__name__}.")
     if images_BCHW.dim() != 4 or images_BCHW.shape[1] != first.in_channels or 0 in images_BCHW.shape[2:]:
         shape = tuple(images_BCHW.shape)
         raise InputError(f"expected pictures (B, {first.in_channels}, H, W); got shape {shape}.")
@@ -274,7 +309,7 @@ def _try(
 
 
 def _around(model: nn.Module, backbone: Optimized) -> nn.Module:
-    """The same task model with another backbone; everything else is shared with the model."""
-    fast = copy.copy(model)
-    vars(fast)["_modules"] = {**model._modules, "backbone": backbone}
+    """The same task model with another backbone, and its other weights."""
+    fast = twin(model)
+    vars(fast)["_modules"]["backbone"] = backbone
     return fast

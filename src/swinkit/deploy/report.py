@@ -70,11 +70,11 @@ class Report:
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.engine} in {_short(self.dtype)} for {'x'.join(map(str, self.shape))}"]
+        lines = [f"{self.engine} in {short(self.dtype)} for {'x'.join(map(str, self.shape))}"]
         if self.remembered:
             lines[0] += " (remembered; the other times are from then)"
         for item in sorted(self.candidates, key=lambda item: item.milliseconds or float("inf")):
-            name = f"  {item.engine:<18}{_short(item.dtype):<10}"
+            name = f"  {item.engine:<18}{short(item.dtype):<10}"
             if item.milliseconds is None:
                 lines.append(f"{name}{item.reason}")
             else:
@@ -82,5 +82,6 @@ class Report:
         return "\n".join(lines)
 
 
-def _short(dtype: str) -> str:
-    return dtype.removeprefix("torch.")
+def short(dtype: object) -> str:
+    """A dtype without "torch."."""
+    return str(dtype).removeprefix("torch.")

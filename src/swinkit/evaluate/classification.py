@@ -138,9 +138,13 @@ def evaluate_classifier(
         on_batch: called with the number of pictures after each batch, for a progress bar.
 
     Raises:
-        InputError: the loader is empty, or a label is not among the model's classes.
+        InputError: the loader is empty, a label is not among the model's classes, or an optimised model was
+            asked to go elsewhere.
     """
-    device = torch.device(device) if device is not None else next(model.parameters()).device
+    own = getattr(model, "device", None)  # what `optimize` gives has no parameters
+    if device is None:
+        device = own if isinstance(own, torch.device) else next(model.parameters()).device
+    device = torch.device(device)
     was_training = model.training
     model.to(device).eval()
     started = time.perf_counter()

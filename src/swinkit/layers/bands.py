@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as every_module
 
 from swinkit.ops.transformed import is_transformed
 from swinkit.ops.windows import Pair, padded_size
@@ -39,7 +40,7 @@ def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None
 
     The whole map, if it is small, not on a CPU, or gradients are wanted, or a part trains. Whoever traces or
     transforms (torch.compile, torch.export, torch.jit.trace, torch.func) sees the whole map, and so does a
-    hook on a part of the module.
+    hook on a part of the module, or on all modules.
 
     Args:
         module: what is computed.
@@ -59,8 +60,9 @@ def rows_of_a_band(module: nn.Module, x_BHWC: Tensor, hidden: int) -> int | None
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody looks on when this module itself is called."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether somebody looks on when this module itself is called, or any module is."""
+    own = module._forward_hooks or module._forward_pre_hooks
+    return bool(own or every_module._global_forward_hooks or every_module._global_forward_pre_hooks)
 
 
 def in_bands(

@@ -32,7 +32,8 @@ def to_pair(value: int | Pair | list[int]) -> Pair:
     """Return (rows, columns) from one int for both or from a pair of ints."""
     if isinstance(value, int):
         return (value, value)
-    if len(value) != 2 or not all(isinstance(side, int) for side in value):
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    if not pair or not all(isinstance(side, int) for side in value):
         raise InputError(f"expected an int or a (rows, columns) pair of ints; got {value!r}.")
     return (value[0], value[1])
 

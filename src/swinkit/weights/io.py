@@ -123,8 +123,10 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     The file appears whole or not at all; what stood there before stays until then.
 
     Raises:
-        InputError: the model has no `spec`, or the disk is full or not writable.
+        InputError: the model has no `spec` or is an optimised one, or the disk is full or not writable.
     """
+    if any(isinstance(getattr(part, "source", None), nn.Module) for part in model.modules()):
+        raise InputError("an optimised model holds no weights: save the model it was made from.")
     write_safetensors(model.state_dict(), path, spec_of(model))
 
 

@@ -90,6 +90,8 @@ def window_attention(
         InputError: a shape does not fit, or the implementation is unknown or cannot run on this input.
     """
     _check(qkv, bias_table, window, shift, pad_qkv)
+    if not 0 <= dropout <= 1:
+        raise InputError(f"dropout is a probability, 0 to 1; got {dropout}.")
     chosen = IMPLEMENTATIONS[_choose(impl, qkv, window)]
     return chosen.attend(
         qkv,
@@ -118,6 +120,8 @@ def _choose(impl: str, qkv: Tensor, window: Pair) -> str:
         if reason is not None:
             raise InputError(f'attention implementation "{impl}" cannot run here: {reason}.')
         return impl
+    if not qkv.is_floating_point():
+        raise InputError(f"attention needs a floating dtype, got {qkv.dtype}: convert qkv.")
     name = next(name for name in _by_speed(qkv, window) if can_run(name, qkv) is None)
     if not torch.compiler.is_compiling() and name not in _logged:
         _logged.add(name)
@@ -139,8 +143,12 @@ def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
 
 
 def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pad_qkv: Tensor | None) -> None:
+    if not isinstance(qkv, Tensor):
+        raise InputError(f"qkv must be a tensor (B, H, W, 3, heads, d); got {type(qkv).__name__}.")
     if qkv.dim() != 6 or qkv.shape[3] != 3:
         raise InputError(f"qkv must be (B, H, W, 3, heads, d); got {tuple(qkv.shape)}.")
+    if isinstance(window, int) or isinstance(shift, int) or len(window) != 2 or len(shift) != 2:
+        raise InputError(f"window and shift must be (rows, columns); got {window} and {shift}.")
     if min(window) < 1 or any(not 0 <= offset < side for offset, side in zip(shift, window, strict=True)):
         raise InputError(f"the shift must be at least 0 and less than the window; got {shift} for {window}.")
     heads, channels = qkv.shape[4], qkv.shape[5]

@@ -12,7 +12,7 @@ from swinkit.ops.windows import MASKED, Pair, expand_bias, merge, padded_size, p
 
 def can_run(qkv: Tensor) -> str | None:
     """The reference runs everywhere."""
-    return None
+    return None if qkv.is_floating_point() else f"it needs a floating dtype, got {qkv.dtype}"
 
 
 def attend(
@@ -39,7 +39,7 @@ def attend(
     if any(shift):
         other_TNN = ~region_mask(size, window, shift, qkv.device)
         mask_TNN = other_TNN.to(scores_GhNN.dtype) * MASKED
-        scores_BThNN = scores_GhNN.unflatten(0, (B, -1)) + mask_TNN[:, None]
+        scores_BThNN = scores_GhNN.unflatten(0, (B, mask_TNN.shape[0])) + mask_TNN[:, None]
         scores_GhNN = scores_BThNN.flatten(0, 1)
     weights_GhNN = torch.softmax(scores_GhNN, dim=-1, dtype=_softmax_dtype(qkv)).to(qkv.dtype)
     weights_GhNN = torch.dropout(weights_GhNN, dropout, train=dropout > 0)
