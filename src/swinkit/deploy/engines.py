@@ -116,7 +116,7 @@ def _multiplies_float8(model: nn.Module, device: torch.device, dtype: torch.dtyp
 
 
 def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
-    return _multiplies_float8(model, device, dtype) or _compiles(model, device, dtype)
+    return _compiles(model, device, dtype) or _multiplies_float8(model, device, dtype)
 
 
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:
