@@ -110,6 +110,34 @@ def test_the_cost_of_eight_bits_is_measured_against_the_model():
     assert row["top1_change_int8"] == row["top1_int8_onnx"] - 1 <= 0
 
 
+def test_the_cost_of_float8_is_measured_against_float32():
+    from swinkit.backbones import SwinConfig
+    from swinkit.models import create_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        float8 = importlib.import_module("float8_accuracy")
+    config = SwinConfig(
+        img_size=(8, 8),
+        patch_size=1,
+        embed_dim=16,
+        depths=(1, 1, 1),
+        num_heads=(1, 1, 1),
+        window_size=4,
+        out_indices=(2,),
+    )
+    model = create_model(config, num_classes=3).eval()
+    images = torch.randn(12, 3, 8, 8)
+    rows = float8.measure("small", model, images, model(images).argmax(dim=1))
+    exact, half, last, every = rows[:4]
+    assert (exact["largest_error"], exact["top1"], exact["same_class"]) == (0, 1, 1)
+    assert 0 < half["error_of_norms"] < last["error_of_norms"] < 0.2
+    assert [row["linear_layers_in_float8"] for row in rows] == [0, 0, 10, 14, 10, 14]
+    assert every["form"] == "float8, all stages"
+    assert all(row["top1"] == row["same_class"] <= 1 for row in rows)
+    assert "top1" not in float8.measure("small", model, images)[0]
+
+
 def test_what_a_run_measured_is_kept_as_it_was(tmp_path):
     run, report = tmp_path / "run", tmp_path / "report"
     for folder, name, facts in (

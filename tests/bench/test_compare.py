@@ -9,7 +9,7 @@ from torch import nn
 import swinkit
 from swinkit.bench import libraries
 from swinkit.bench.check import needs_padding, unpadded_size
-from swinkit.bench.compare import CANDIDATES, Comparison, Row, choose, compare
+from swinkit.bench.compare import CANDIDATES, QUICK, Comparison, Row, choose, compare
 from swinkit.bench.engines import INFERENCE, TRAINING
 from swinkit.bench.figures import draw_comparisons
 from swinkit.bench.outcome import Disagreement, Unavailable
@@ -180,6 +180,43 @@ def test_our_one_call_is_asked_for_the_precision_and_says_what_it_chose(monkeypa
     (row,) = compare(dataclasses.replace(TOY, dtype="bfloat16"), ["swinkit/optimize"], rounds=1).rows
     assert row.note == "chose a better one"
     assert asked == [(torch.float32, {"dtype": torch.bfloat16, "remember": False})]
+
+
+def test_float8_is_named_where_it_does_not_run():
+    found = compare(TOY, ["swinkit/float8"], rounds=1)
+    assert found.missing == {"swinkit/float8": "it is for cuda, not for cpu"}
+    assert "swinkit/float8" not in choose(QUICK)
+
+
+def test_float8_runs_its_engines_and_may_be_further_off(monkeypatch):
+    asked = []
+
+    class Fast:
+        engine = "float8-inductor"
+
+        def __init__(self, model, factor):
+            self.model, self.factor = model, factor
+
+        def __call__(self, images):
+            with torch.inference_mode():
+                return self.model(images) * self.factor
+
+    def optimize(model, example, **options):
+        asked.append(options)
+        return Fast(model, factor)
+
+    monkeypatch.setattr(swinkit, "optimize", optimize)
+    able = lambda name, *_: None if name != "float8-graphs" else "no"  # noqa: E731
+    monkeypatch.setattr("swinkit.bench.engines.can_run", able)
+    factor = 1.1
+    (row,) = compare(TOY, ["swinkit/float8"], rounds=1).rows
+    assert row.note == "chose float8-inductor"
+    assert row.error == pytest.approx(0.1, abs=1e-4)
+    assert asked[0]["engines"] == ["float8", "float8-inductor"]
+    assert asked[0]["max_error"] == 0.2
+    factor = 1.3
+    with pytest.raises(Disagreement, match=r"swinkit/float8: relative error 3\.0e-01, allowed 2e-01"):
+        compare(TOY, ["swinkit/float8"], rounds=1)
 
 
 def test_an_engine_that_fails_is_named_with_its_error(monkeypatch):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from swinkit.backbones.config import stage_windows
 from swinkit.backbones.pyramid import map_sizes
 from swinkit.bench import libraries
-from swinkit.bench.engines import Output
+from swinkit.bench.engines import FLOAT8_LIMIT, Output
 from swinkit.bench.outcome import Disagreement
 from swinkit.bench.workload import MODELS, Workload
 from swinkit.classification import Classifier
@@ -53,7 +53,7 @@ class Check:
         """Largest relative error of logits or maps.
 
         Raises:
-            Disagreement: it is above `LIMITS`.
+            Disagreement: it is above `LIMITS`, or for float8 above `FLOAT8_LIMIT`.
         """
         found, wanted = output_list(output), self._answer(name).outputs
         if [x.shape for x in found] != [x.shape for x in wanted]:
@@ -129,7 +129,7 @@ class Check:
         return found if library == "swinkit" else to_swinkit(found, library, self.ours.spec)
 
     def _judge(self, name: str, error: float, what: str) -> float:
-        limit = LIMITS[self.workload.dtype]
+        limit = FLOAT8_LIMIT if name.endswith("/float8") else LIMITS[self.workload.dtype]
         if error > limit:
             raise Disagreement(
                 f"{what} differs, {name}: relative error {error:.1e}, allowed {limit:.0e}, on "

@@ -25,6 +25,7 @@ CANDIDATES: tuple[str, ...] = (
     "swinkit/max-autotune",
     "swinkit/reduce-overhead",
     "swinkit/optimize",
+    "swinkit/float8",
     "timm/eager",
     "timm/compile",
     "timm/frozen",

@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
+from swinkit.deploy.engines import FLOAT8, can_run
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.errors import one_line
+
+FLOAT8_LIMIT = 0.2
+"""Largest error of linear layers in float8, relative to the largest output."""
 
 Output = Tensor | list[Tensor]
 Call = Callable[[], Output]
@@ -128,6 +132,20 @@ def _optimize(model: nn.Module, images: Tensor, workload: Workload) -> Call:
     return Noted(lambda: fast(pictures), f"chose {fast.engine}")
 
 
+def _float8(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    swinkit: Any = importlib.import_module("swinkit")
+    device, dtype = torch.device(workload.device), workload.torch_dtype
+    reasons = {name: can_run(name, model, device, dtype) for name in FLOAT8}
+    names = [name for name, reason in reasons.items() if reason is None]
+    if not names:
+        raise Unavailable(next(iter(reasons.values())))
+    pictures = images.float()
+    fast = swinkit.optimize(
+        model.float(), pictures, engines=names, dtype=dtype, max_error=FLOAT8_LIMIT, remember=False
+    )
+    return Noted(lambda: fast(pictures), f"chose {fast.engine}")
+
+
 def _onnxruntime(model: nn.Module, images: Tensor, workload: Workload) -> Call:
     _need(workload, "onnxruntime", dtypes=("float32",))
     runtime: Any = importlib.import_module("onnxruntime")
@@ -161,13 +179,15 @@ INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {
     "max-autotune": _max_autotune,
     "reduce-overhead": _reduce_overhead,
     "optimize": _optimize,
+    "float8": _float8,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
 """Engine -> how it takes over a model for inference.
 
 "compile" is torch.compile as it stands; "frozen" with weights as constants; "max-autotune" frozen and tuned
-on a CPU, that mode on a GPU; "optimize" is `swinkit.optimize`, for our models only.
+on a CPU, that mode on a GPU; "optimize" is `swinkit.optimize` and "float8" the fastest of its float8 engines,
+both for our models only.
 """
 
 TRAINING: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {

@@ -2,6 +2,8 @@
 
 from swinkit.deploy.engines import ENGINES
 from swinkit.deploy.export import Exported, export
+from swinkit.deploy.float8 import to_float8
+from swinkit.deploy.float8_linear import Float8Linear
 from swinkit.deploy.fold import fold
 from swinkit.deploy.folded import FoldedModel
 from swinkit.deploy.optimized import Optimized, optimize
@@ -11,10 +13,12 @@ __all__ = [
     "ENGINES",
     "Candidate",
     "Exported",
+    "Float8Linear",
     "FoldedModel",
     "Optimized",
     "Report",
     "export",
     "fold",
     "optimize",
+    "to_float8",
 ]

@@ -16,10 +16,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from swinkit.deploy.float8 import to_float8
+from swinkit.deploy.float8_linear import why_emulated
 from swinkit.deploy.fold import fold, why_not
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.deploy.packages import missing
+from swinkit.deploy.report import short
 from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
 from swinkit.layers.bands import has_hooks
@@ -43,7 +46,13 @@ EngineName = Literal[
     "inductor-graphs",
     "onnxruntime",
     "openvino",
+    "float8",
+    "float8-inductor",
+    "float8-graphs",
 ]
+
+FLOAT8 = ("float8", "float8-inductor", "float8-graphs")
+"""Those whose linear layers multiply in float8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +124,23 @@ def _compiles(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str
     return None
 
 
+def _multiplies_float8(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    reason = why_emulated(device) or _why_no_form(model)
+    if reason is None and dtype != torch.bfloat16:
+        return f"float8 is computed beside bfloat16, not {short(dtype)}"
+    return reason
+
+
+def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    return _compiles(model, device, dtype) or _multiplies_float8(model, device, dtype)
+
+
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:
     """Check of an engine that reads our ONNX graph."""
 
     def check(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
         if dtype not in dtypes:
-            return f"{package} does not compute in {str(dtype).removeprefix('torch.')} on a CPU"
+            return f"{package} does not compute in {short(dtype)} on a CPU"
         return _why_no_form(model) or missing(package) or missing("onnx")
 
     return check
@@ -179,6 +199,11 @@ def _inductor(mode: str | None) -> Callable[[nn.Module, Tensor, torch.dtype], Ru
         return run
 
     return build
+
+
+def _in_float8(build: Callable[[nn.Module, Tensor, torch.dtype], Run]) -> Callable[..., Run]:
+    """An engine of torch for the model with float8 layers; see `to_float8`."""
+    return lambda model, example, dtype: build(to_float8(model), example, dtype)
 
 
 def onnx_session(graph: bytes | Path) -> Any:
@@ -310,6 +335,27 @@ ENGINES: dict[str, Engine] = {
         build=_openvino,
         any_batch=False,
         devices=("cpu",),
+    ),
+    "float8": Engine(
+        why_not=_multiplies_float8,
+        build=_in_float8(_plain),
+        any_batch=True,
+        devices=("cuda",),
+        quick=False,
+    ),
+    "float8-inductor": Engine(
+        why_not=_compiles_float8,
+        build=_in_float8(_inductor(None)),
+        any_batch=False,
+        devices=("cuda",),
+        quick=False,
+    ),
+    "float8-graphs": Engine(
+        why_not=_compiles_float8,
+        build=_in_float8(_inductor("reduce-overhead")),
+        any_batch=False,
+        devices=("cuda",),
+        quick=False,
     ),
 }
 """Name -> engine.

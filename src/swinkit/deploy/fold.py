@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.backbones.pyramid import Stage, map_sizes
 from swinkit.classification import Classifier
+from swinkit.deploy.float8_linear import Float8Linear
 from swinkit.deploy.folded import (
     FoldedAttention,
     FoldedBlock,
@@ -53,9 +54,11 @@ Foldable = Classifier | SwinTransformer | SwinMixer
 
 def why_not(model: nn.Module) -> str | None:
     """Return why a model has no folded form, or None when it has one."""
-    if isinstance(model, Foldable):
-        return None
-    return f"a {type(model).__name__} is not a Swin classifier or backbone"
+    if not isinstance(model, Foldable):
+        return f"a {type(model).__name__} is not a Swin classifier or backbone"
+    if any(isinstance(layer, Float8Linear) for layer in model.modules()):
+        return "its linear layers are in float8 already: take the model that it was made from"
+    return None
 
 
 def fold(model: nn.Module, img_size: Pair) -> FoldedModel:

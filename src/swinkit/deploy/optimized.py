@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swinkit.classification import Classifier
 from swinkit.deploy import memory
-from swinkit.deploy.engines import ENGINES, Outputs, Run, can_run, has_bfloat16
+from swinkit.deploy.engines import ENGINES, FLOAT8, Outputs, Run, can_run, has_bfloat16
 from swinkit.deploy.measure import in_turns, output_list, relative_error
 from swinkit.deploy.report import Candidate, Report, short
 from swinkit.deploy.twin import twin
@@ -131,6 +131,7 @@ def optimize(
     engines: Sequence[str] | None = None,
     dtype: torch.dtype | None = None,
     max_error: float = 0.03,
+    float8: bool = False,
     remember: bool = True,
 ) -> Any:
     """Find the fastest way to run `model` on pictures like `example`, here and now.
@@ -147,6 +148,8 @@ def optimize(
             type where the chip computes in it. Without `engines`, bfloat16 on a processor that only emulates
             it is computed in float32, which is faster and closer; the report says so.
         max_error: largest difference from the model in float32, relative to its largest output.
+        float8: try engines with linear layers in float8, too (see `swinkit.deploy.to_float8`), on a GPU that
+            has it. They differ by more than `max_error` allows as it stands: say what is good enough.
         remember: use and keep the choice.
 
     Returns:
@@ -170,12 +173,20 @@ def optimize(
     if isinstance(backbone, nn.Module) and not isinstance(model, Classifier):
         return _around(
             model,
-            optimize(backbone, example, engines=engines, dtype=dtype, max_error=max_error, remember=remember),
+            optimize(
+                backbone,
+                example,
+                engines=engines,
+                dtype=dtype,
+                max_error=max_error,
+                float8=float8,
+                remember=remember,
+            ),
         )
     if isinstance(model, Optimized):
         raise InputError("this model is optimised already: give the one it was made from.")
     check_images(model, example)
-    wanted = _wanted(model, example, engines, dtype)
+    wanted = _wanted(model, example, engines, dtype, float8)
     expected = output_list(ENGINES["plain"].build(model, example, torch.float32)(example.float()))
     able = [f"{name} {kind} {can_run(name, model, example.device, kind) is None}" for name, kind in wanted]
     key = memory.key(model, example, able, max_error)
@@ -264,7 +275,11 @@ def check_images(model: nn.Module, images_BCHW: Tensor) -> None:
 
 
 def _wanted(
-    model: nn.Module, example: Tensor, engines: Sequence[str] | None, dtype: torch.dtype | None
+    model: nn.Module,
+    example: Tensor,
+    engines: Sequence[str] | None,
+    dtype: torch.dtype | None,
+    float8: bool,
 ) -> list[tuple[str, torch.dtype]]:
     """Engine and dtype of every candidate; those asked for by name must be able to run."""
     device = example.device
@@ -279,11 +294,18 @@ def _wanted(
     else:
         dtypes = allowed if device.type != "cpu" or has_bfloat16() else [torch.float32]
     quick = [name for name, engine in ENGINES.items() if engine.quick and device.type in engine.devices]
-    names = quick if engines is None else list(engines)
+    asked = list(engines or ())
+    names = quick if engines is None else asked
+    if float8:
+        why = [can_run(name, model, device, item) for name in FLOAT8 for item in dtypes]
+        if None not in why:
+            advice = "leave it out, or see with swinkit.deploy.to_float8 how far off it would be"
+            raise InputError(f"float8 cannot run here: {why[0]}; {advice}.")
+        names = list(dict.fromkeys([*names, *FLOAT8]))
     found = []
     for name in names:
         reasons = [can_run(name, model, device, item) for item in dtypes]
-        if engines is not None and None not in reasons:
+        if name in asked and None not in reasons:
             raise InputError(f"engine {name!r} cannot run here: {reasons[0]}.")
         for item, reason in zip(dtypes, reasons, strict=True):
             # What cannot run stays in the list, once, so that the report names it.
