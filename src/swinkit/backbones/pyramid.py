@@ -96,11 +96,7 @@ class Pyramid(nn.Module):
 
     def positions(self, map_size: Pair) -> Tensor | None:
         """Absolute position embedding of a first map of `map_size`, (1, H, W, C); None for none."""
-        grid = self.absolute_pos_embed
-        if grid is None or grid.shape[1:3] == map_size:
-            return grid
-        resized = nn.functional.interpolate(grid.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
-        return resized.permute(0, 2, 3, 1)
+        return None if self.absolute_pos_embed is None else fit_positions(self.absolute_pos_embed, map_size)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
@@ -161,6 +157,14 @@ class Stage(nn.Module):
             else:
                 x_BHWC = block(x_BHWC)
         return x_BHWC
+
+
+def fit_positions(grid_1HWC: Tensor, map_size: Pair) -> Tensor:
+    """Return an absolute position embedding as it is for a first map of `map_size`, (1, H, W, C)."""
+    if grid_1HWC.shape[1:3] == map_size:
+        return grid_1HWC
+    resized = nn.functional.interpolate(grid_1HWC.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
+    return resized.permute(0, 2, 3, 1)
 
 
 def map_sizes(img_size: Pair, patch_size: Pair, stages: int) -> list[Pair]:

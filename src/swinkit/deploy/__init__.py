@@ -4,6 +4,7 @@ from swinkit.deploy.engines import ENGINES
 from swinkit.deploy.export import Exported, export
 from swinkit.deploy.fold import fold
 from swinkit.deploy.folded import FoldedModel
+from swinkit.deploy.fused import FusedModel, fuse
 from swinkit.deploy.optimized import Optimized, optimize
 from swinkit.deploy.report import Candidate, Report
 
@@ -12,9 +13,11 @@ __all__ = [
     "Candidate",
     "Exported",
     "FoldedModel",
+    "FusedModel",
     "Optimized",
     "Report",
     "export",
     "fold",
+    "fuse",
     "optimize",
 ]
