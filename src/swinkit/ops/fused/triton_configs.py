@@ -61,8 +61,8 @@ def linear_rows(channels: int, columns: int, lanes: int = 32) -> Blocks:
 
 def linear_blocks(channels: int, columns: int, dtype: torch.dtype, tf32: bool, lanes: int = 32) -> Blocks:
     """Blocks of `linear_blocks`; `channels` of a token, before merging."""
-    if dtype == torch.float32 and not tf32:  # no matrix units: small blocks; merging spills with two stages
-        rows, wide, depth, stages = 64, 64, 32, 1
+    if dtype == torch.float32 and not tf32:  # no matrix units: small blocks; others spill a few numbers
+        rows, wide, depth, stages = 64, 64, 16, 3
     elif dtype == torch.float32:
         rows, wide, depth, stages = 128, 128, 32, 2
     else:
