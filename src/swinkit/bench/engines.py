@@ -116,6 +116,8 @@ def _fused_graphs(model: nn.Module, images: Tensor, workload: Workload) -> Call:
 
 
 def _fused_form(model: nn.Module, workload: Workload) -> nn.Module:
+    if workload.device == "cpu":
+        raise Unavailable("fused kernels need a GPU")
     reason = missing(torch.device(workload.device).type) or why_not(model)
     if reason is not None:
         raise Unavailable(reason)
