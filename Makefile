@@ -40,7 +40,7 @@ types: install ## check the types
 bench: install ## run the quick benchmarks; the long ones are listed with their commands
 	$(BIN)/python benchmarks/parameters_and_flops.py
 	@echo; echo "Other benchmarks (each explains itself with --help):"
-	@for file in benchmarks/*.py; do case $$file in */common.py|*/__init__.py|*/parameters_and_flops.py) ;; *) echo "  $(BIN)/python $$file";; esac; done
+	@for file in benchmarks/*.py; do case $$file in */common.py|*/ahead_of_time.py|*/__init__.py|*/parameters_and_flops.py) ;; *) echo "  $(BIN)/python $$file";; esac; done
 
 clean: ## remove caches and build output; .venv and runs stay
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -13,12 +13,8 @@ touches are compiled again. --cases then counts new ones. The file is written af
 """
 
 import argparse
-import hashlib
 import itertools
 import json
-import re
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -27,28 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import triton
 from rich.console import Console
 from rich.table import Table
-from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from triton.compiler import compile as compile_kernel
 
+import ahead_of_time as ahead
+from ahead_of_time import TARGETS
 from common import RESULTS, write_results
 
 ATTENTION = "swinkit.ops.window_attention"
 configs = import_module(f"{ATTENTION}.triton_configs")
 one_window = import_module(f"{ATTENTION}.triton_window")
 in_blocks = import_module(f"{ATTENTION}.triton_blocks")
-
-TARGETS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "sm_100": GPUTarget("cuda", 100, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
-SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
-"""Bytes of shared memory one program may take, as the makers document them."""
 
 KERNELS = {
     "forward_window": one_window.forward_window,
@@ -59,7 +45,6 @@ KERNELS = {
     "backward_bias": in_blocks.backward_bias,
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-TENSOR_INSTRUCTION = r"\bHMMA|\bHGMMA|\bUTC\w*MMA|v_mfma"
 TYPES = {"scale": "fp32", "dropout": "fp32", "seed": "*i64"} | dict.fromkeys(
     ("table", "pad", "log_sum", "delta", "grad_bias", "grad_pad"), "*fp32"
 )
@@ -134,16 +119,7 @@ def source_of(case: Case) -> ASTSource:
         "PRECISION": "tf32" if case.tf32 else "ieee",
     }
     data = dict.fromkeys(("qkv", "out", "grad_out", "grad_qkv"), f"*{case.dtype}")
-    names = kernel.arg_names
-    signature = {
-        name: "constexpr" if name in constants else (TYPES | data).get(name, "i32") for name in names
-    }
-    aligned: dict[Any, Any] = {
-        (index,): [["tt.divisibility", 16]]
-        for index, name in enumerate(names)
-        if signature[name].startswith("*")
-    }
-    return ASTSource(kernel, signature, {n: v for n, v in constants.items() if n in names}, aligned)
+    return ahead.source(kernel, constants, TYPES | data)
 
 
 def options_of(case: Case) -> dict[str, Any]:
@@ -153,64 +129,18 @@ def options_of(case: Case) -> dict[str, Any]:
 
 def build(case: Case) -> Any:
     """Compile one case; needs no device."""
-    return compile_kernel(source_of(case), target=TARGETS[case.target], options=options_of(case))
+    return ahead.build(source_of(case), case.target, options_of(case))
 
 
 def digest_of(case: Case) -> str:
     """Of all that the code of a case depends on: the kernel and what it calls, constants, options, Triton."""
-    known = (source_of(case).hash(), case.target, options_of(case), version("triton"))
-    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+    return ahead.digest(source_of(case), case.target, options_of(case))
 
 
 def inspect(case: Case) -> dict[str, Any]:
     """Compile a case and read its machine code; "problems" is empty when all that is asked holds."""
-    binary = build(case)
-    amd = TARGETS[case.target].backend == "hip"
     row = asdict(case) | asdict(case.blocks) | {"digest": digest_of(case)}
-    row |= _read_amd(binary) if amd else _read_nvidia(binary)
-    row["shared"] = binary.metadata.shared
-    problems = []
-    if row["spills"]:
-        problems.append(f"{row['spills']} spills")
-    if row["shared"] > SHARED_LIMIT[case.target]:
-        problems.append(f"{row['shared']} bytes of shared memory")
-    exact = case.dtype == "fp32" and not case.tf32 and not amd
-    if not row["tensor_instructions"] and not exact:
-        problems.append("no tensor instruction")
-    if not row["loads_of_16_bytes"]:
-        problems.append("no 16-byte load")
-    return row | {"problems": problems}
-
-
-def _read_nvidia(binary: Any) -> dict[str, Any]:
-    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary.asm["cubin"])
-        file.flush()
-        usage = _output([str(tools / "cuobjdump"), "--dump-resource-usage", file.name])
-        code = _output([str(tools / "nvdisasm"), "-c", file.name])
-    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
-    return {
-        "registers": used["REG"],
-        "spills": used["LOCAL"] + len(re.findall(r"\b(?:LDL|STL)\b", code)),
-        "stack": used["STACK"],
-        "tensor_instructions": len(re.findall(TENSOR_INSTRUCTION, code)),
-        "loads_of_16_bytes": len(re.findall(r"\bLDG(?:STS)?\S*\.128", code)),
-        "stores_of_16_bytes": len(re.findall(r"\bSTG\S*\.128", code)),
-    }
-
-
-def _read_amd(binary: Any) -> dict[str, Any]:
-    code = binary.asm["amdgcn"]
-    used = {name: int(value) for name, value in re.findall(r"\.(\w+):\s+(\d+)", code)}
-    return {
-        "registers": used["vgpr_count"],
-        "spills": used["vgpr_spill_count"] + used["private_segment_fixed_size"] // 4,
-        "scalars_in_vector_lanes": used["sgpr_spill_count"],  # moved to other registers, not to memory
-        "tensor_instructions": len(re.findall(TENSOR_INSTRUCTION, code)),
-        "loads_of_16_bytes": len(re.findall(r"(?:global|buffer)_load_dwordx4", code)),
-        "stores_of_16_bytes": len(re.findall(r"(?:global|buffer)_store_dwordx4", code)),
-    }
+    return row | ahead.inspect(build(case), case.target, exact=case.dtype == "fp32" and not case.tf32)
 
 
 def bytes_of_a_window(case: Case) -> dict[str, float]:
@@ -252,10 +182,6 @@ def name_of(row: dict[str, Any]) -> str:
     """What tells one case's row from another's."""
     fields = ("kernel", "target", "window", "channels", "dtype", "tf32", "padded")
     return " ".join(str(list(value) if isinstance(value := row[name], tuple) else value) for name in fields)
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def write(rows: list[dict[str, Any]]) -> Path:

@@ -140,10 +140,19 @@ def test_nan_in_the_last_gradient_is_a_disagreement(monkeypatch):
 
 def test_who_cannot_run_is_named(monkeypatch):
     monkeypatch.setitem(libraries.LIBRARIES, "timm", absent)
-    found = compare(TOY, ["swinkit/eager", "swinkit/reduce-overhead", "timm/eager"], rounds=1)
+    names = [
+        "swinkit/eager",
+        "swinkit/reduce-overhead",
+        "swinkit/fused",
+        "swinkit/fused-graphs",
+        "timm/eager",
+    ]
+    found = compare(TOY, names, rounds=1)
     assert found.baseline == "swinkit/eager"  # the one asked for is not there
     assert found.missing == {
         "swinkit/reduce-overhead": "CUDA graphs need a GPU",
+        "swinkit/fused": "fused kernels need a GPU",
+        "swinkit/fused-graphs": "fused kernels need a GPU",
         "timm/eager": "timm is not installed",
     }
     cells = {row[0]: row[1] for row in comparison_rows(found)}

@@ -27,7 +27,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 @pytest.fixture
 def no_device(monkeypatch):
     """Let kernels be traced for a chip that is not here."""
-    monkeypatch.setattr(importlib.import_module(f"{ATTENTION}.triton"), "_missing", lambda device: None)
+    monkeypatch.setattr(importlib.import_module(f"{ATTENTION}.triton"), "missing", lambda device: None)
     target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", 90, 32)
     driver = SimpleNamespace(get_current_target=lambda: target, get_current_device=lambda: 0)
     monkeypatch.setattr(triton.runtime.driver, "_active", driver)

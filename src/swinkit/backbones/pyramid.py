@@ -13,14 +13,6 @@ from swinkit.layers import PatchEmbed, PatchMerging, initialise
 from swinkit.ops.windows import Pair, padded_size, to_pair
 
 
-def fit_positions(grid_1HWC: Tensor, map_size: Pair) -> Tensor:
-    """An absolute position embedding for another size of map, by bicubic interpolation."""
-    if grid_1HWC.shape[1:3] == map_size:
-        return grid_1HWC
-    resized = nn.functional.interpolate(grid_1HWC.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
-    return resized.permute(0, 2, 3, 1)
-
-
 class Pyramid(nn.Module):
     """Hierarchical trunk of section 3.1: four stages by default, each half the resolution of the one before.
 
@@ -165,6 +157,14 @@ class Stage(nn.Module):
             else:
                 x_BHWC = block(x_BHWC)
         return x_BHWC
+
+
+def fit_positions(grid_1HWC: Tensor, map_size: Pair) -> Tensor:
+    """Return an absolute position embedding as it is for a first map of `map_size`, (1, H, W, C)."""
+    if grid_1HWC.shape[1:3] == map_size:
+        return grid_1HWC
+    resized = nn.functional.interpolate(grid_1HWC.permute(0, 3, 1, 2), size=map_size, mode="bicubic")
+    return resized.permute(0, 2, 3, 1)
 
 
 def map_sizes(img_size: Pair, patch_size: Pair, stages: int) -> list[Pair]:

@@ -24,6 +24,8 @@ CANDIDATES: tuple[str, ...] = (
     "swinkit/frozen",
     "swinkit/max-autotune",
     "swinkit/reduce-overhead",
+    "swinkit/fused",
+    "swinkit/fused-graphs",
     "swinkit/optimize",
     "swinkit/float8",
     "timm/eager",

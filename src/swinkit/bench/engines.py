@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
 from swinkit.deploy.engines import FLOAT8, can_run
+from swinkit.deploy.fused import fuse, why_not
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.errors import one_line
+from swinkit.ops.kernels import missing
 
 FLOAT8_LIMIT = 0.2
 """Largest error of linear layers in float8, relative to the largest output."""
@@ -109,6 +111,23 @@ def _reduce_overhead(model: nn.Module, images: Tensor, workload: Workload) -> Ca
     return _compile(model, images, {}, "reduce-overhead")
 
 
+def _fused(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    return _compile(_fused_form(model, workload), images, {}, None)
+
+
+def _fused_graphs(model: nn.Module, images: Tensor, workload: Workload) -> Call:
+    return _compile(_fused_form(model, workload), images, {}, "reduce-overhead")
+
+
+def _fused_form(model: nn.Module, workload: Workload) -> nn.Module:
+    if workload.device == "cpu":
+        raise Unavailable("fused kernels need a GPU")
+    reason = missing(torch.device(workload.device).type) or why_not(model)
+    if reason is not None:
+        raise Unavailable(reason)
+    return fuse(model)
+
+
 def _compile(model: nn.Module, images: Tensor, settings: dict[str, Any], mode: str | None) -> Call:
     """torch.compile, traced at once: freezing is decided while tracing, by inductor's global settings."""
     inductor: Any = importlib.import_module("torch._inductor.config")
@@ -178,6 +197,8 @@ INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {
     "frozen": _frozen,
     "max-autotune": _max_autotune,
     "reduce-overhead": _reduce_overhead,
+    "fused": _fused,
+    "fused-graphs": _fused_graphs,
     "optimize": _optimize,
     "float8": _float8,
     "onnxruntime": _onnxruntime,
@@ -186,8 +207,8 @@ INFERENCE: dict[str, Callable[[nn.Module, Tensor, Workload], Call]] = {
 """Engine -> how it takes over a model for inference.
 
 "compile" is torch.compile as it stands; "frozen" with weights as constants; "max-autotune" frozen and tuned
-on a CPU, that mode on a GPU; "optimize" is `swinkit.optimize` and "float8" the fastest of its float8 engines,
-both for our models only.
+on a CPU, that mode on a GPU; "fused" is `swinkit.deploy.fuse`, compiled, "optimize" is `swinkit.optimize` and
+"float8" the fastest of its float8 engines, all for our models only.
 """
 
 TRAINING: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {

@@ -6,6 +6,7 @@ from swinkit.deploy.float8 import to_float8
 from swinkit.deploy.float8_linear import Float8Linear
 from swinkit.deploy.fold import fold
 from swinkit.deploy.folded import FoldedModel
+from swinkit.deploy.fused import FusedModel, fuse
 from swinkit.deploy.optimized import Optimized, optimize
 from swinkit.deploy.report import Candidate, Report
 
@@ -15,10 +16,12 @@ __all__ = [
     "Exported",
     "Float8Linear",
     "FoldedModel",
+    "FusedModel",
     "Optimized",
     "Report",
     "export",
     "fold",
+    "fuse",
     "optimize",
     "to_float8",
 ]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from swinkit.deploy import fused
 from swinkit.deploy.float8 import to_float8
 from swinkit.deploy.float8_linear import why_emulated
 from swinkit.deploy.fold import fold, why_not
@@ -27,6 +28,7 @@ from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
+from swinkit.ops import kernels
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ EngineName = Literal[
     "inductor",
     "inductor-autotune",
     "inductor-graphs",
+    "fused",
+    "fused-graphs",
     "onnxruntime",
     "openvino",
     "float8",
@@ -135,6 +139,10 @@ def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype)
     return _compiles(model, device, dtype) or _multiplies_float8(model, device, dtype)
 
 
+def _has_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    return kernels.missing(device.type) or fused.why_not(model) or _why_no_form(model)
+
+
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:
     """Check of an engine that reads our ONNX graph."""
 
@@ -175,6 +183,10 @@ def _form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
     return _cast(model, dtype)
 
 
+def _fused_form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
+    return fused.fuse(model).to(dtype)
+
+
 def _eager(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     return _in_torch(fold(model, (example.shape[2], example.shape[3])).to(dtype), dtype)
 
@@ -185,14 +197,18 @@ def _native(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
     return NativeModel(model)
 
 
-def _inductor(mode: str | None) -> Callable[[nn.Module, Tensor, torch.dtype], Run]:
+def _inductor(
+    mode: str | None, form: Callable[[nn.Module, Tensor, torch.dtype], nn.Module] = _form
+) -> Callable[[nn.Module, Tensor, torch.dtype], Run]:
+    """Builder of a form of the model that is compiled in one of torch's modes, with its weights frozen."""
+
     def build(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
         import torch._inductor.config as inductor  # noqa: PLC0415 (slow to import)
 
         options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
         with inductor.patch(freezing=True):
             compiled = torch.compile(
-                _form(model, example, dtype), dynamic=False, options={**options, "freezing": True}
+                form(model, example, dtype), dynamic=False, options={**options, "freezing": True}
             )
             run = _in_torch(compiled, dtype)
             run(example)  # compiles while weights may be frozen
@@ -324,6 +340,15 @@ ENGINES: dict[str, Engine] = {
     "inductor-graphs": Engine(
         why_not=_compiles, build=_inductor("reduce-overhead"), any_batch=False, devices=("cuda",)
     ),
+    "fused": Engine(
+        why_not=_has_kernels, build=_inductor(None, _fused_form), any_batch=False, devices=("cuda",)
+    ),
+    "fused-graphs": Engine(
+        why_not=_has_kernels,
+        build=_inductor("reduce-overhead", _fused_form),
+        any_batch=False,
+        devices=("cuda",),
+    ),
     "onnxruntime": Engine(
         why_not=_outside("onnxruntime", (torch.float32,)),
         build=_onnxruntime,
@@ -363,3 +388,5 @@ ENGINES: dict[str, Engine] = {
 "plain" is the model as it is; "eager" its folded form; "native" our kernels on a matrix unit; "inductor"
 compiled and frozen.
 """
+"""Name -> engine. "plain": the model as it is; "eager": its folded form; "inductor": compiled and frozen;
+"fused": its form of our own kernels, compiled; "-graphs": replayed as a CUDA graph."""

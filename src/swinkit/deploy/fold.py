@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.backbones.pyramid import Stage, map_sizes
 from swinkit.classification import Classifier
+from swinkit.deploy.copies import copy_linear, copy_norm, plain_norm, pooled_output
 from swinkit.deploy.float8_linear import Float8Linear
 from swinkit.deploy.folded import (
     FoldedAttention,
@@ -25,7 +26,6 @@ from swinkit.deploy.folded import (
     FoldedStage,
     FoldedStem,
     MapOutput,
-    PooledOutput,
 )
 from swinkit.deploy.orders import (
     EMPTY,
@@ -93,12 +93,12 @@ def _fold(model: Foldable, img_size: Pair) -> FoldedModel:
         ends.append(order)
     outputs: dict[str, nn.Module] = {}
     for index in backbone.out_indices:
-        norm = _norm(backbone.norms[str(index)])
+        norm = copy_norm(backbone.norms[str(index)])
         to_raster = gather(ends[index], raster_order(sizes[index]))
         outputs[str(index)] = MapOutput(to_raster, norm, sizes[index])
     if isinstance(model, Classifier):
         last = backbone.out_indices[-1]
-        outputs = {str(last): _pooled(backbone.norms[str(last)], model.head)}
+        outputs = {str(last): pooled_output(backbone.norms[str(last)], model.head)}
     return FoldedModel(
         img_size,
         _stem(backbone, img_size, sizes[0]),
@@ -116,7 +116,7 @@ def _stem(backbone: SwinTransformer | SwinMixer, img_size: Pair, map_size: Pair)
     proj.load_state_dict(embed.proj.state_dict())
     grid = backbone.positions(map_size)
     positions = None if grid is None else grid.flatten(1, 2).double().cpu()
-    norm = _norm(embed.norm) if isinstance(embed.norm, nn.LayerNorm) else nn.Identity()
+    norm = copy_norm(embed.norm) if isinstance(embed.norm, nn.LayerNorm) else nn.Identity()
     return FoldedStem((size[0] - img_size[0], size[1] - img_size[1]), proj, norm, positions)
 
 
@@ -150,10 +150,10 @@ def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor)
     in_windows = torch.equal(own, slots)
     mlp: Mlp = block.mlp
     folds = in_windows and isinstance(block, SwinBlock)  # an empty slot is zero after the norm's shift
-    norm1 = _plain_norm(block.norm1) if folds else _norm(block.norm1)
+    norm1 = plain_norm(block.norm1) if folds else copy_norm(block.norm1)
     if isinstance(block, SwinBlock):
         mix: nn.Module = _attention(block, size, block.norm1 if folds else None)
-        proj: nn.Module = fold_norm(block.attn.proj)
+        proj: nn.Module = copy_linear(block.attn.proj)
     else:
         mix, proj = _mixing(block.spatial_mlp), nn.Identity()
     return FoldedBlock(
@@ -163,9 +163,9 @@ def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor)
         mix=mix,
         leave=gather(slots, own),
         proj=proj,
-        norm2=_plain_norm(block.norm2),
-        fc1=fold_norm(mlp.fc1, block.norm2),
-        fc2=fold_norm(mlp.fc2),
+        norm2=plain_norm(block.norm2),
+        fc1=copy_linear(mlp.fc1, block.norm2),
+        fc2=copy_linear(mlp.fc2),
     )
 
 
@@ -173,7 +173,7 @@ def _attention(block: SwinBlock, size: Pair, norm: nn.LayerNorm | None) -> Folde
     attention: WindowAttention = block.attn
     h = attention.num_heads
     dim = attention.qkv.in_features
-    qkv = fold_norm(attention.qkv, norm)
+    qkv = copy_linear(attention.qkv, norm)
     offset = _offset(block, size)
     if not attention.appearance:
         tokens = attention.window[0] * attention.window[1]
@@ -209,29 +209,7 @@ def _mixing(spatial: SpatialMlp) -> FoldedMixing:
 
 def _merging(merging: PatchMerging, size: Pair, before: Tensor, after: Tensor) -> FoldedMerging:
     neighbours = gather(before, merging_order(size, after))
-    return FoldedMerging(neighbours, _plain_norm(merging.norm), fold_norm(merging.reduction, merging.norm))
-
-
-def _pooled(norm: nn.Module, head: nn.Module) -> PooledOutput:
-    assert isinstance(norm, nn.LayerNorm)
-    if isinstance(head, nn.Linear):
-        return PooledOutput(_plain_norm(norm), fold_norm(head, norm))
-    return PooledOutput(_norm(norm), nn.Identity())
-
-
-def fold_norm(layer: nn.Linear, norm: nn.LayerNorm | None = None) -> nn.Linear:
-    """A copy of `layer` in float64, always with a bias, with the norm before it in its weights."""
-    copy = nn.Linear(layer.in_features, layer.out_features, dtype=torch.float64)
-    weight = layer.weight.double().cpu()
-    total = torch.zeros(layer.out_features, dtype=torch.float64)
-    if layer.bias is not None:
-        total += layer.bias.double().cpu()
-    if norm is not None:
-        total += weight @ norm.bias.double().cpu()
-        weight = weight * norm.weight.double().cpu()
-    copy.weight.copy_(weight)
-    copy.bias.copy_(total)
-    return copy
+    return FoldedMerging(neighbours, plain_norm(merging.norm), copy_linear(merging.reduction, merging.norm))
 
 
 def _rows(layer: nn.Linear, start: int, stop: int) -> nn.Linear:
@@ -239,16 +217,3 @@ def _rows(layer: nn.Linear, start: int, stop: int) -> nn.Linear:
     part.weight.copy_(layer.weight[start:stop])
     part.bias.copy_(layer.bias[start:stop])
     return part
-
-
-def _norm(norm: nn.Module) -> nn.LayerNorm:
-    """A copy of a norm, scale and shift included."""
-    assert isinstance(norm, nn.LayerNorm)
-    copy = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=torch.float64)
-    copy.load_state_dict(norm.state_dict())
-    return copy
-
-
-def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A norm without scale and shift."""
-    return nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, elementwise_affine=False)

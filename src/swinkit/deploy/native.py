@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
-from swinkit.deploy.fold import fold_norm
+from swinkit.deploy.copies import copy_linear
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
 from swinkit.ops.native.library import library, why_not
 from swinkit.ops.window_attention.native_op import BFLOAT16, score_masks, scores_bias
@@ -105,7 +105,7 @@ class _Linear:
     """A linear layer packed for tiles, with the norm before it in its weights."""
 
     def __init__(self, layer: nn.Linear, norm: nn.LayerNorm | None = None) -> None:
-        folded = fold_norm(layer, norm)
+        folded = copy_linear(layer, norm)
         self.outputs, self.inputs = folded.weight.shape
         weight = folded.weight.to(BF16)  # for each 16 outputs and 32 inputs (pair of inputs, output, 2)
         self.weight = weight.view(-1, 16, self.inputs // 32, 16, 2).permute(0, 2, 3, 1, 4).contiguous()

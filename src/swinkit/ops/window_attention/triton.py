@@ -3,21 +3,17 @@
 This module imports no Triton: `attend` does, when it is first called.
 """
 
-import importlib.util
-import os
-
 import torch
 from torch import Tensor
 
+from swinkit.ops.kernels import DTYPES, missing, tf32
 from swinkit.ops.window_attention.triton_configs import MAX_CHANNELS
 from swinkit.ops.windows import Pair
-
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def can_run(qkv: Tensor) -> str | None:
     """It needs a GPU, or TRITON_INTERPRET=1 for a CPU, which serves tests only."""
-    reason = _missing(qkv.device.type)
+    reason = missing(qkv.device.type)
     if reason is not None:
         return reason
     if qkv.dtype not in DTYPES:
@@ -46,26 +42,6 @@ def attend(
 
     seed = torch.randint(2**31 - 1, (1,), device=qkv.device) if dropout > 0 else None
     out, _ = forward_op(
-        qkv, bias_table, pad_qkv, seed, list(window), list(shift), scale, appearance, dropout, _tf32()
+        qkv, bias_table, pad_qkv, seed, list(window), list(shift), scale, appearance, dropout, tf32()
     )
     return out
-
-
-@torch.compiler.assume_constant_result
-def _missing(device: str) -> str | None:
-    """Why a tensor on this kind of device cannot be served, or None. Constant while a process lives."""
-    if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed"
-    if device == "cpu":
-        return None if os.environ.get("TRITON_INTERPRET") == "1" else "there is no GPU under this tensor"
-    if device != "cuda":
-        return f"it has no kernels for {device}"
-    if torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
-        return "it needs a GPU of compute capability 8.0 or newer"
-    return None
-
-
-@torch.compiler.assume_constant_result
-def _tf32() -> bool:
-    """Whether float32 may be multiplied as TF32. torch.compile itself compiles again when this is changed."""
-    return torch.get_float32_matmul_precision() != "highest"

@@ -1,13 +1,10 @@
 """Window attention's Triton kernels as PyTorch operators: launches, shapes, gradients.
 
-`swinkit::window_attention_forward` and `_backward` are `torch.library.triton_op`, so that torch.compile sees
-the kernels and torch.export keeps the operator whole. Triton's interpreter runs kernels in numpy, which no
-tracer can follow: under TRITON_INTERPRET=1 the same functions are opaque `custom_op`s with explicit fakes.
+`swinkit::window_attention_forward` and `_backward`, registered by `swinkit.ops.triton_operator`.
 
 Legend: B pictures, H W rows and columns of the map, h heads, d channels a head, N tokens of a window.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ import triton
 from torch import Tensor
 from torch.library import wrap_triton
 
+from swinkit.ops.triton_operator import LANES, operator
 from swinkit.ops.window_attention import triton_configs as configs
 from swinkit.ops.window_attention.triton_blocks import (
     backward_bias,
@@ -23,25 +21,6 @@ from swinkit.ops.window_attention.triton_blocks import (
     forward_blocks,
 )
 from swinkit.ops.window_attention.triton_window import backward_window, forward_window, table_of_bias
-
-LANES = 32 if torch.version.hip is None else 64
-"""Threads of a warp: AMD's chips for computing have twice as many."""
-
-INTERPRETED = not isinstance(forward_window, triton.JITFunction)
-"""Whether this process runs kernels in Triton's interpreter."""
-
-
-def _operator(name: str, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Register a function of launches as operator `name`; `fake` gives its shapes where it is opaque."""
-
-    def register(function: Callable[..., Any]) -> Any:
-        if not INTERPRETED:
-            return torch.library.triton_op(name, function, mutates_args=())
-        operator = torch.library.custom_op(name, function, mutates_args=())
-        operator.register_fake(fake)
-        return operator
-
-    return register
 
 
 def _forward_fake(
@@ -72,7 +51,7 @@ def _backward_fake(
     return qkv.new_empty(qkv.shape), grad_table, grad_pad
 
 
-@_operator("swinkit::window_attention_forward", _forward_fake)
+@operator("swinkit::window_attention_forward", _forward_fake)
 def forward_op(
     qkv: Tensor,
     bias_table: Tensor | None,
@@ -116,7 +95,7 @@ def forward_op(
     return out_BHWC, log_sum
 
 
-@_operator("swinkit::window_attention_backward", _backward_fake)
+@operator("swinkit::window_attention_backward", _backward_fake)
 def backward_op(
     grad_out: Tensor,
     qkv: Tensor,
