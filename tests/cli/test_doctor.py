@@ -25,6 +25,14 @@ def test_a_missing_extra_comes_with_its_pip_line(capsys, monkeypatch):
     assert "pip install 'swinkit[webdataset]'" in capsys.readouterr().out
 
 
+def test_the_compiled_kernels_are_named_or_what_they_lack(capsys, monkeypatch):
+    assert main(["doctor", "--device", "cpu"]) == 0
+    assert "cpu kernels" in capsys.readouterr().out
+    monkeypatch.setattr("swinkit.ops.native.library.why_not", lambda: "no C++ compiler")
+    assert main(["doctor", "--device", "cpu"]) == 0
+    assert "no C++ compiler" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_missing_requirement_is_wrong(capsys, monkeypatch):
     found = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "lightning" else found(name))

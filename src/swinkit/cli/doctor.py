@@ -6,10 +6,10 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 from swinkit.cli.common import CommonArgs, parse, pick_device, print_table, stdout
+from swinkit.files import cache_folder
 
 Status = Literal["ok", "missing", "wrong"]
 
@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
         description="Check this machine: versions, devices, optional parts, a small model.",
         examples=["swinkit doctor", "swinkit doctor --device cuda:0"],
     )
-    findings = [*_versions(), *_devices(), _cache(), *_extras(), _self_check(args.device, args.seed)]
+    findings = [*_versions(), *_devices(), _cache(), _kernels(), *_extras()]
+    findings.append(_self_check(args.device, args.seed))
     print_table(("", "part", "finding"), findings)
     wrong = [part for status, part, _ in findings if status == "wrong"]
     stdout().print("Everything needed works." if not wrong else f"Not working: {', '.join(wrong)}.")
@@ -82,8 +83,8 @@ def _devices() -> list[Finding]:
 
 
 def _cache() -> Finding:
-    """Where downloaded checkpoints go; the same rule as `swinkit.weights.fetch`."""
-    folder = Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
+    """Where downloaded checkpoints and compiled kernels go."""
+    folder = cache_folder()
     present = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(present, os.W_OK):
         return ("wrong", "cache", f"{folder} cannot be written to: set SWINKIT_CACHE to a folder that can")
@@ -92,6 +93,17 @@ def _cache() -> Finding:
         "cache",
         f"{folder} ({'set by SWINKIT_CACHE' if os.environ.get('SWINKIT_CACHE') else 'default'})",
     )
+
+
+def _kernels() -> Finding:
+    """Whether our kernels for a CPU are there; compiles them."""
+    from swinkit.ops.native.library import library, why_not
+
+    reason = why_not()
+    if reason is not None:
+        return ("missing", "cpu kernels", f"window attention on a CPU is slower without: {reason}")
+    unit = "with" if library().has_matrix_unit() else "without"
+    return ("ok", "cpu kernels", f"compiled, {unit} a matrix unit for bfloat16 (AMX)")
 
 
 def _extras() -> list[Finding]:
