@@ -9,6 +9,7 @@ import torch
 from swinkit.deploy import engines
 from swinkit.deploy.engines import fastest, in_pieces
 from swinkit.deploy.fold import fold
+from swinkit.deploy.folded import FoldedModel
 from swinkit.deploy.packages import missing
 
 
@@ -126,3 +127,22 @@ def test_the_polynomial_is_written_where_asked_for(classifier):
     assert "Gelu" in kinds[0]
     assert "Gelu" not in kinds[1]
     assert "Clip" in kinds[1]
+
+
+def test_inductor_compiles_the_model_where_attention_has_kernels_and_its_folded_form_elsewhere(
+    classifier, images, monkeypatch
+):
+    asked = []
+
+    def answer(reason):
+        return lambda name, qkv: asked.append((name, qkv.dtype)) or reason
+
+    monkeypatch.setattr(engines, "attention_can_run", answer(None))
+    assert type(engines._form(classifier, images, torch.float32)) is type(classifier)
+    monkeypatch.setattr(engines, "attention_can_run", answer("no compiler"))
+    assert isinstance(engines._form(classifier, images, torch.bfloat16), FoldedModel)
+    assert asked == [("native", torch.float32), ("native", torch.bfloat16)]
+    for block in classifier.backbone.stages[0].blocks:
+        block.attn.impl = "reference"  # as somebody asked for
+    monkeypatch.setattr(engines, "attention_can_run", answer(None))
+    assert isinstance(engines._form(classifier, images, torch.float32), FoldedModel)

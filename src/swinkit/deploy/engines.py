@@ -26,9 +26,11 @@ from swinkit.deploy.packages import missing
 from swinkit.deploy.report import short
 from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
+from swinkit.layers import WindowAttention
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
 from swinkit.ops import kernels
+from swinkit.ops.window_attention import can_run as attention_can_run
 
 logger = logging.getLogger(__name__)
 
@@ -177,10 +179,18 @@ def _plain(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
 
 
 def _form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
-    """What torch's engines run: on a CPU the folded form, on a GPU the model with its own kernels."""
-    if example.device.type == "cpu" and _why_no_form(model) is None:
+    """What inductor compiles: the model, where window attention has kernels of ours; else the folded form."""
+    if example.device.type == "cpu" and _why_no_form(model) is None and not _attends_by_kernels(model, dtype):
         return fold(model, (example.shape[2], example.shape[3])).to(dtype)
     return _cast(model, dtype)
+
+
+def _attends_by_kernels(model: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether a model on a CPU has windows, and compiled kernels for them."""
+    attentions = [item for item in model.modules() if isinstance(item, WindowAttention)]
+    if not attentions or any(item.impl not in ("auto", "native") for item in attentions):
+        return False
+    return attention_can_run("native", torch.empty(0, 1, 1, 3, 1, 1, dtype=dtype)) is None
 
 
 def _fused_form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
