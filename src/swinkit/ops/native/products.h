@@ -17,7 +17,7 @@ struct Product {
     int64_t out_row;
 };
 
-constexpr int64_t ROWS = 6;  // rows of sums in registers
+constexpr int64_t ROWS = V == 16 ? 7 : 6;  // rows of sums in registers
 
 template <int rows, int vectors> inline void product_block(const Product& p, int64_t row, int64_t column) {
     Vec sums[rows][vectors];
@@ -52,5 +52,6 @@ inline void product(const Product& p, int64_t rows) {
         case 3: return product_rows<3>(p, row);
         case 4: return product_rows<4>(p, row);
         case 5: return product_rows<5>(p, row);
+        case 6: return product_rows<6>(p, row);
     }
 }

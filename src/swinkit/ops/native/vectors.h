@@ -88,23 +88,35 @@ inline float largest(Vec x) {
 #endif
 }
 
-// 2 ** x for x <= 0, within 1e-7 relative; 0 below 2 ** -100, so that no product is denormal and slow; NaN for NaN.
-inline Vec exp2_below_zero(Vec x) {
-    const Vec least = splat(-100.0f);
-    const auto none = x < least;
-    x = none ? least : x;
-    const Vec turn = splat(12582912.0f);  // 1.5 * 2 ** 23: adding it rounds to an integer
-    Vec whole = (x + turn) - turn;
-    Vec f = x - whole;
+// 2 ** f for f from -1/2 to 1/2, within 2e-9 relative before rounding.
+inline Vec exp2_fraction(Vec f) {
     Vec p = splat(1.53458078e-4f);
     p = p * f + 1.33999316e-3f;
     p = p * f + 9.61848898e-3f;
     p = p * f + 5.55032878e-2f;
     p = p * f + 2.40226469e-1f;
     p = p * f + 6.93147206e-1f;
-    p = p * f + 1.0f;
+    return p * f + 1.0f;
+}
+
+// 2 ** x for x <= 0; 0 below 2 ** -100, so that no product is denormal and slow; NaN for NaN.
+inline Vec exp2_below_zero(Vec x) {
+#if defined(__AVX512F__)
+    __m512 y = reinterpret_cast<__m512&>(x);
+    __mmask16 some = _mm512_cmp_ps_mask(y, _mm512_set1_ps(-100.0f), _CMP_NLT_UQ);
+    __m512 whole = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    Vec p = exp2_fraction(x - reinterpret_cast<Vec&>(whole));
+    __m512 out = _mm512_maskz_scalef_ps(some, reinterpret_cast<__m512&>(p), whole);
+    return reinterpret_cast<Vec&>(out);
+#else
+    const Vec least = splat(-100.0f);
+    const auto none = x < least;
+    x = none ? least : x;
+    const Vec turn = splat(12582912.0f);  // 1.5 * 2 ** 23: adding it rounds to an integer
+    Vec whole = (x + turn) - turn;
     Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
-    return none ? Vec{} : p * reinterpret_cast<Vec&>(power);
+    return none ? Vec{} : exp2_fraction(x - whole) * reinterpret_cast<Vec&>(power);
+#endif
 }
 
 // A row of n numbers to float; what `to` has beyond them stays.
