@@ -10,8 +10,15 @@ from swinkit.errors import InputError
 
 
 def cache_folder() -> Path:
-    """Return $SWINKIT_CACHE, or ~/.cache/swinkit."""
-    return Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
+    """Return $SWINKIT_CACHE, or ~/.cache/swinkit.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("SWINKIT_CACHE") or Path.home() / ".cache" / "swinkit").expanduser()
+    except RuntimeError as error:
+        raise InputError(f"there is no folder to keep files in: {error} Set SWINKIT_CACHE to one.") from error
 
 
 @contextmanager

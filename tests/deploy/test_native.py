@@ -125,6 +125,30 @@ def test_it_keeps_nothing_of_an_earlier_call_and_shares_no_weights():
 
 
 @here
+def test_defaults_of_torch_do_not_matter():
+    """Kernels read memory of their own types, on the CPU."""
+    model, images = make(replace(CONFIG, position="both")), torch.randn(1, 3, 56, 56)
+    wanted = NativeModel(model)(images)
+    native.score_masks.cache_clear()
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        found = NativeModel(model)(images)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+
+
+@here
+@pytest.mark.parametrize("shape", [(1, 4, 56, 56), (1, 1, 56, 56), (3, 56, 56)])
+def test_pictures_of_another_kind_are_refused(shape):
+    """Their patches would be larger than the room for them."""
+    with pytest.raises(InputError, match=r"expected pictures \(B, 3, H, W\) on the CPU; got \("):
+        NativeModel(make())(torch.zeros(shape))
+
+
+@here
 def test_a_number_that_is_none_reaches_the_output():
     images = torch.randn(1, 3, 56, 56)
     images[0, 0, 3, 3] = float("nan")

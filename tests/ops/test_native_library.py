@@ -65,6 +65,61 @@ def test_a_broken_file_is_removed_so_that_it_is_compiled_again(tmp_path):
     assert not path.exists()
 
 
+def write(words: list[str]) -> str:
+    """A compiler that writes the same again and again."""
+    if "-o" in words:
+        Path(words[words.index("-o") + 1]).write_bytes(bytes(1000))
+    return "a version"
+
+
+@needs_compiler
+def test_a_file_that_was_cut_off_is_compiled_again(tmp_path, monkeypatch):
+    """Loading it would end the process."""
+    monkeypatch.setattr(library, "_run", write)
+    path = library.build((), tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    assert library.build((), tmp_path) == path
+    assert path.read_bytes() == whole
+
+
+@needs_compiler
+def test_a_library_without_our_functions_is_a_reason(tmp_path, monkeypatch):
+    path = Path(shutil.copy(library.build(library.native_options()), tmp_path))
+    monkeypatch.setitem(library._SIGNATURES, "no_such_function", (None, ()))
+    with pytest.raises(library.Missing, match=r"do not load: .*no_such_function"):
+        library.open_library(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 0", "do not load"),
+        ("printf '\\351 error' >&2; exit 1", "failed: .* error"),
+        ("read line || exit 7; exit 0", "failed: exit code 7"),
+        ("printf '%s error' $LC_ALL >&2; exit 1", "failed: C error"),
+    ],
+    ids=["writes nothing", "not utf-8", "reads", "in another language"],
+)
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a shell script")
+def test_a_compiler_that_is_none_is_a_reason(script, reason, tmp_path, monkeypatch):
+    compiler = tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] && {{ printf "\\351"; exit 0; }}\n{script}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setattr(library.shutil, "which", lambda name: str(compiler))
+    with pytest.raises(library.Missing, match=reason):
+        library.open_library(library.build((), tmp_path / "cache"))
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@needs_compiler
+def test_a_user_without_a_home_is_a_reason(monkeypatch):
+    monkeypatch.setenv("SWINKIT_CACHE", "~no-such-user/cache")
+    with pytest.raises(library.Missing, match=r"no folder to keep files in: .* Set SWINKIT_CACHE"):
+        library.build(library.native_options())
+
+
 @needs_compiler
 def test_a_cache_that_cannot_be_written_to_is_a_reason(tmp_path):
     (tmp_path / "file").write_text("in the way")

@@ -4,6 +4,7 @@ gradients, compile.
 
 import logging
 import math
+import warnings
 
 import pytest
 import torch
@@ -225,6 +226,8 @@ def test_rejects_what_does_not_fit():
     for wrong in (4, (4,), (4, 4, 4)):
         with pytest.raises(InputError, match=r"window and shift must be \(rows, columns\); got"):
             window_attention(qkv, table, window=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="bias_table must be on cpu, where qkv is; got meta"):
+        window_attention(qkv, table.to("meta"), window=(4, 4))
     for wrong in (-0.1, 1.5, math.nan):
         with pytest.raises(InputError, match="dropout is a probability, 0 to 1; got"):
             window_attention(qkv, table, window=(4, 4), dropout=wrong)
@@ -270,6 +273,44 @@ def test_auto_without_compiled_kernels_leaves_a_single_window_to_torch_unless_it
     seen = []
     torch.vmap(lambda x: seen.append(api._choose("auto", x, (4, 4))) or x)(one.detach()[None])
     assert seen == ["chunked"]  # torch.func cannot take torch's kernel apart
+
+
+@pytest.mark.parametrize("compile_it", [False, True])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_torch_func_differentiates_plain_operators(compile_it):
+    """Operators of ours would give a tangent of zero without a word."""
+    qkv, table, _ = make((5, 6), (4, 4), 2, 4, torch.float32)
+
+    def loss(qkv: Tensor, impl: Implementation = "auto") -> Tensor:
+        return window_attention(qkv, table, window=(4, 4), shift=(2, 2), impl=impl).square().sum()
+
+    def slope(qkv: Tensor) -> Tensor:
+        return torch.func.jvp(loss, (qkv,), (qkv,))[1]
+
+    def gradient(qkv: Tensor) -> Tensor:
+        return torch.func.grad(loss)(qkv)
+
+    leaf = qkv.detach().requires_grad_()
+    (wanted,) = torch.autograd.grad(loss(leaf, "reference"), leaf)
+    if compile_it:
+        slope, gradient = (torch.compile(item, backend="eager", fullgraph=True) for item in (slope, gradient))
+    torch.testing.assert_close(slope(qkv), (wanted * qkv).sum())
+    torch.testing.assert_close(gradient(qkv), wanted)
+    with pytest.raises(InputError, match="forward mode differentiate PyTorch's own operators only"):
+        torch.func.jvp(lambda qkv: loss(qkv, "chunked"), (qkv,), (qkv,))
+
+
+def test_a_program_can_be_traced():
+    qkv, table, _ = make((5, 6), (4, 4), 2, 4, torch.float32)
+
+    def attend(qkv: Tensor) -> Tensor:
+        return window_attention(qkv, table, window=(4, 4), shift=(2, 2), impl="reference")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, which are to be constants; and that it is deprecated
+        traced = torch.jit.trace(attend, (qkv,))
+    assert callable(traced)
+    torch.testing.assert_close(traced(2 * qkv), attend(2 * qkv))
 
 
 def test_auto_takes_plain_operators_where_a_program_is_exported():

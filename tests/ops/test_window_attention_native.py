@@ -79,6 +79,23 @@ def test_other_instruction_sets(march, dtype, tmp_path_factory, monkeypatch):
     op.score_masks.cache_clear()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_does_not_matter(dtype):
+    """Kernels read float32, whatever torch makes where nothing is said."""
+    tensors = make(CASES[1], torch.float32)
+    wanted = run(CASES[1], tensors, "native")
+    op = importlib.import_module("swinkit.ops.window_attention.native_op")
+    op.score_masks.cache_clear()
+    try:
+        torch.set_default_dtype(dtype)
+        found = run(CASES[1], tensors, "native")
+        again = op.scores_bias(None, 3, (7, 7), 0.5, op.FLOAT)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+    assert again.dtype == torch.float32
+
+
 def test_two_threads_compute_what_one_computes():
     case = (3, (13, 20), (7, 7), (3, 3), 3, 32)
     tensors, before = make(case, torch.float32), torch.get_num_threads()
@@ -115,7 +132,7 @@ def test_what_is_not_a_number_stays_in_its_window(bad, dtype):
 
 
 @pytest.mark.parametrize(
-    "options", [{"appearance": False}, {"scale": 0.0}, {"scale": -0.5}, {"dropout": 0.3}]
+    "options", [{"appearance": False}, {"scale": 0.0}, {"scale": -0.5}, {"scale": 1e-40}, {"dropout": 0.3}]
 )
 def test_what_it_has_no_kernel_for_is_left_to_chunks(options):
     qkv, table, pad, _ = make(CASES[1], torch.float32)

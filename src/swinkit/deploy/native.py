@@ -19,9 +19,10 @@ from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear
+from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
 from swinkit.ops.native.library import library, why_not
-from swinkit.ops.window_attention.native_op import BFLOAT16, score_masks, scores_bias
+from swinkit.ops.window_attention.native_op import BFLOAT16, CPU, score_masks, scores_bias
 
 TILE = 32
 """Inputs and outputs of a linear layer come in so many."""
@@ -64,16 +65,17 @@ class NativeModel:
 
     @torch.no_grad()
     def __init__(self, model: nn.Module) -> None:
-        backbone = model.backbone if isinstance(model, Classifier) else model
-        assert isinstance(backbone, SwinTransformer)
-        grid = backbone.absolute_pos_embed
-        self._grid = None if grid is None else grid.detach().clone()
-        self._embed = _Embedding(backbone.patch_embed)
-        last = max(backbone.out_indices)
-        stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: last + 1]
-        self._stages = [_Stage(stage) for stage in stages]
-        self._norms = {index: _half(backbone.norms[str(index)]) for index in backbone.out_indices}
-        self._head = _half(model.head) if isinstance(model, Classifier) else None
+        with CPU:  # whatever default device the caller has set
+            backbone = model.backbone if isinstance(model, Classifier) else model
+            assert isinstance(backbone, SwinTransformer)
+            grid = backbone.absolute_pos_embed
+            self._grid = None if grid is None else grid.detach().clone()
+            self._embed = _Embedding(backbone.patch_embed)
+            last = max(backbone.out_indices)
+            stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: last + 1]
+            self._stages = [_Stage(stage) for stage in stages]
+            self._norms = {index: _half(backbone.norms[str(index)]) for index in backbone.out_indices}
+            self._head = _half(model.head) if isinstance(model, Classifier) else None
         self._held: dict[str, Tensor] = {}
         self._lock = threading.Lock()  # one call holds the room
 
@@ -97,7 +99,7 @@ class NativeModel:
         """Room for `count` numbers, and for the rows of a tile that a kernel reads beyond them."""
         count += TILE * row
         if name not in self._held or self._held[name].numel() < count:
-            self._held[name] = torch.empty(count, dtype=BF16)
+            self._held[name] = torch.empty(count, dtype=BF16, device=CPU)
         return self._held[name]
 
 
@@ -120,10 +122,10 @@ class _Embedding:
     """Patch embedding."""
 
     def __init__(self, embed: PatchEmbed) -> None:
-        self.patch_size = embed.patch_size
+        self.patch_size, self.in_chans = embed.patch_size, embed.proj.in_channels
         self.channels, self.inputs = embed.proj.weight.flatten(1).shape
         self.wide = -(-self.inputs // TILE) * TILE
-        flat = nn.Linear(self.wide, self.channels)
+        flat = nn.Linear(self.wide, self.channels, dtype=torch.float64)
         flat.weight.zero_()
         flat.weight[:, : self.inputs] = embed.proj.weight.flatten(1)
         assert embed.proj.bias is not None
@@ -137,10 +139,13 @@ class _Embedding:
 
     def __call__(self, images_BCHW: Tensor, room: Room) -> Tensor:
         """Map pictures (B, in_chans, H, W) to tokens (B, rows, columns, C)."""
+        if images_BCHW.dim() != 4 or images_BCHW.shape[1] != self.in_chans or images_BCHW.device != CPU:
+            got = f"{tuple(images_BCHW.shape)} on {images_BCHW.device}"
+            raise InputError(f"expected pictures (B, {self.in_chans}, H, W) on the CPU; got {got}.")
         images_BCHW = images_BCHW.float().contiguous()
         B, _, H, W = images_BCHW.shape
         rows, columns = (-(-side // patch) for side, patch in zip((H, W), self.patch_size, strict=True))
-        out_BHWC = torch.empty(B, rows, columns, self.channels, dtype=BF16)
+        out_BHWC = torch.empty(B, rows, columns, self.channels, dtype=BF16, device=CPU)
         patches = room("wide", B * rows * columns * self.wide, self.wide)
         numbers = [*images_BCHW.shape, *self.patch_size, self.channels, torch.get_num_threads()]
         numbers += [*self.proj.pointers(), *([item.data_ptr() for item in self.norm] or (0, 0))]

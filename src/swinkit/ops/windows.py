@@ -95,7 +95,7 @@ def region_ids(map_size: Pair, window: Pair, shift: Pair, device: torch.device |
 
     def axis(length: int, side: int, offset: int) -> Tensor:
         at = torch.arange(length, device=device)
-        return ((at >= length - side).int() + (at >= length - offset).int()) * bool(offset)
+        return ((at >= length - side).int() + (at >= length - offset).int()) * int(offset > 0)
 
     rows = axis(map_size[0], window[0], shift[0])
     columns = axis(map_size[1], window[1], shift[1])

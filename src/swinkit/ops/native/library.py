@@ -5,10 +5,12 @@ runs the compiler (a few seconds) and the library is kept under a name made of t
 options and the processor. Without a compiler everything else works, and `why_not` says what is missing.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import logging
+import os
 import platform
 import shutil
 import subprocess
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 COMPILERS = ("g++", "clang++", "c++")
 SECONDS = 120
 """After which the compiler is given up."""
+
+WHOLE = b"swinkit: this library is whole"
+"""What a library's file ends with: one that was cut off would end the process when it is loaded."""
 
 _HERE = Path(__file__).parent
 
@@ -98,13 +103,15 @@ def build(options: Sequence[str], folder: Path | None = None) -> Path:
     facts = [version, *options, platform.machine(), *cpu_facts("model name")[:1], *cpu_facts("flags")[:1]]
     facts += [path.read_text(encoding="utf-8") for path in sorted([*sources, *_HERE.glob("*.h")])]
     name = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32]
-    path = (folder or cache_folder() / "native") / f"{name}.so"
-    if path.is_file():
-        return path
     command = [compiler, "-O3", *options, "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w"]
     try:
+        path = (folder or cache_folder() / "native") / f"{name}.so"
+        if path.is_file() and path.read_bytes().endswith(WHOLE):
+            return path
         with atomic_path(path) as temporary:
             _run([*command, *map(str, sources), "-o", str(temporary)])
+            with temporary.open("ab") as file:
+                file.write(WHOLE)
     except subprocess.CalledProcessError as error:
         lines = [line for line in (error.stderr or "").splitlines() if "error" in line]
         raise Missing(
@@ -120,19 +127,30 @@ def open_library(path: Path) -> ctypes.CDLL:
     """Load a library; a file that does not load is removed, so that the next process compiles it again.
 
     Raises:
-        Missing: it does not load.
+        Missing: it does not load, or lacks a function.
     """
     try:
         found = ctypes.CDLL(str(path))
-    except OSError as error:
-        path.unlink(missing_ok=True)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(found, name)
+            function.restype, function.argtypes = result, list(arguments)
+    except (OSError, AttributeError) as error:
+        with contextlib.suppress(OSError):  # the folder may be another user's
+            path.unlink()
         raise Missing(f"the compiled kernels do not load: {error}") from error
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(found, name)
-        function.restype, function.argtypes = result, list(arguments)
     return found
 
 
 def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+    """What a command prints, in English; it is given nothing to read."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C"},
+        check=True,
+        timeout=SECONDS,
+    )
     return done.stdout

@@ -41,7 +41,7 @@ inline void store(float* to, Vec x) { *reinterpret_cast<Vec*>(to) = x; }
 // Round to nearest, ties to even; NaN stays NaN.
 inline void store(bf16* to, Vec x) {
 #if defined(__AVX512BF16__)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(reinterpret_cast<__m512&>(x)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
 #else
     Words bits = reinterpret_cast<Words&>(x);
     bits = (x == x) ? ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : (bits >> 16) | 0x40;
@@ -68,7 +68,7 @@ inline void put(bf16* to, float x) {
 
 inline float sum(Vec x) {
 #if defined(__AVX512F__)
-    return _mm512_reduce_add_ps(reinterpret_cast<__m512&>(x));
+    return _mm512_reduce_add_ps((__m512)x);
 #else
     float total = 0;
     for (int i = 0; i < V; ++i) total += x[i];
@@ -80,7 +80,7 @@ inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
 inline float largest(Vec x) {
 #if defined(__AVX512F__)
-    return _mm512_reduce_max_ps(reinterpret_cast<__m512&>(x));
+    return _mm512_reduce_max_ps((__m512)x);
 #else
     float top = x[0];
     for (int i = 1; i < V; ++i) top = x[i] > top ? x[i] : top;

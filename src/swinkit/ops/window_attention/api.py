@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swinkit.errors import InputError
-from swinkit.ops.transformed import is_transformed
+from swinkit.ops.transformed import is_transformed, why_not_differentiated
 from swinkit.ops.window_attention import chunked, native, reference, sdpa, triton
 from swinkit.ops.windows import Pair
 
@@ -131,6 +131,8 @@ def _choose(impl: str, qkv: Tensor, window: Pair) -> str:
 
 def _by_speed(qkv: Tensor, window: Pair) -> list[str]:
     """Names in the order "auto" tries them."""
+    if why_not_differentiated() is not None:
+        return ["reference"]  # not sdpa either: torch's kernel has no forward mode
     if qkv.device.type != "cpu":
         return list(IMPLEMENTATIONS)
     names = [name for name in IMPLEMENTATIONS if name != "triton"]  # which could only be interpreted
@@ -158,3 +160,6 @@ def _check(qkv: Tensor, bias_table: Tensor | None, window: Pair, shift: Pair, pa
         raise InputError(f"bias_table of window {window} and {heads} heads must be {table_shape}; got {got}.")
     if pad_qkv is not None and tuple(pad_qkv.shape) != (3, heads, channels):
         raise InputError(f"pad_qkv must be (3, {heads}, {channels}); got {tuple(pad_qkv.shape)}.")
+    for name, operand in (("bias_table", bias_table), ("pad_qkv", pad_qkv)):
+        if operand is not None and operand.device != qkv.device:
+            raise InputError(f"{name} must be on {qkv.device}, where qkv is; got {operand.device}: move it.")

@@ -12,6 +12,7 @@ of a chunk.
 import torch
 from torch import Tensor
 
+from swinkit.ops.transformed import why_not_differentiated
 from swinkit.ops.windows import Pair
 
 
@@ -23,7 +24,7 @@ def can_run(qkv: Tensor) -> str | None:
         return f"it needs a floating dtype, got {qkv.dtype}"
     if torch.compiler.is_exporting():
         return "an exported program is to hold PyTorch's own operators only"
-    return None
+    return why_not_differentiated()
 
 
 def attend(

@@ -7,10 +7,14 @@ with a matrix unit (AMX), bfloat16 is multiplied there; elsewhere in float32.
 import torch
 from torch import Tensor
 
+from swinkit.ops.transformed import why_not_differentiated
 from swinkit.ops.window_attention import chunked
 from swinkit.ops.windows import Pair
 
 DTYPES = (torch.float32, torch.bfloat16)
+
+SMALLEST = 1e-20
+"""Scale from which on it computes: bias and masks are divided by it, and have to be numbers of float32."""
 
 
 def can_run(qkv: Tensor) -> str | None:
@@ -21,7 +25,7 @@ def can_run(qkv: Tensor) -> str | None:
         return f"it needs float32 or bfloat16, got {qkv.dtype}"
     if torch.compiler.is_exporting():
         return "an exported program is to hold PyTorch's own operators only"
-    return _why_not()
+    return why_not_differentiated() or _why_not()
 
 
 def attend(
@@ -37,9 +41,9 @@ def attend(
 ) -> Tensor:
     """See `swinkit.ops.window_attention.window_attention`. It can be differentiated once.
 
-    Dropout of weights, attention without q k^T and a scale that is not positive are left to "chunked".
+    Dropout of weights, attention without q k^T and a scale that is not above 1e-20 are left to "chunked".
     """
-    if dropout > 0 or not appearance or scale <= 0:
+    if dropout > 0 or not appearance or not scale > SMALLEST:
         return chunked.attend(
             qkv,
             bias_table,

@@ -19,6 +19,8 @@ FLOAT, BFLOAT16 = 0, 1
 CODES = {torch.float32: FLOAT, torch.bfloat16: BFLOAT16}
 """Types as the kernels name them."""
 
+CPU = torch.device("cpu")
+
 NOWHERE = -1e30
 """Score of a column that is no token."""
 
@@ -88,7 +90,7 @@ def backward_op(
     if bias_table is not None and bias_PhRK is not None:
         bias_hNN = bias_PhRK.sum(0)[:, :N, :N]
         table = bias_hNN.new_zeros(bias_table.shape)
-        rows = relative_position_index(pair).flatten()
+        rows = relative_position_index(pair, bias_hNN.device).flatten()
         grad_table.copy_(table.index_add_(0, rows, bias_hNN.permute(1, 2, 0).flatten(0, 1)))
     if pad_qkv is not None:
         grad_pad.copy_(pad_P3hd.sum(0))
@@ -131,9 +133,10 @@ forward_op.register_autograd(_backward, setup_context=_setup_context)
 def scores_bias(bias_table: Tensor | None, heads: int, window: Pair, scale: float, code: int) -> Tensor:
     """What scores begin as, divided by the scale: (h, R, K) in float32."""
     rows, columns = _sides(window, code)
-    bias_hRK = torch.empty(heads, rows, columns)
+    bias_hRK = torch.empty(heads, rows, columns, dtype=torch.float32, device=CPU)
     if bias_table is None:
-        table, factor = torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads), 1.0
+        pairs = (2 * window[0] - 1) * (2 * window[1] - 1)
+        table, factor = torch.zeros(pairs, heads, dtype=torch.float32, device=CPU), 1.0
     else:
         table, factor = bias_table.detach().float().contiguous(), 1 / scale
     library().expand_bias(_pointer(table), heads, *window, factor, NOWHERE, columns, _pointer(bias_hRK))
@@ -145,11 +148,11 @@ def score_masks(window: Pair, shift: Pair, scale: float, code: int) -> Tensor:
     """What masks add, divided by the scale: (4, R, K) for windows inside, in the last column, row, both."""
     rows, columns = _sides(window, code)
     with torch.inference_mode(False), torch.no_grad():
-        masks_4RK = torch.zeros(4, rows, columns)
+        masks_4RK = torch.zeros(4, rows, columns, dtype=torch.float32, device=CPU)
         if any(shift):  # the four windows of a map of two by two are those of any map
             N = window[0] * window[1]
-            other_4NN = ~region_mask((2 * window[0], 2 * window[1]), window, shift)
-            masks_4RK[:, :N, :N] = other_4NN * (MASKED / scale)
+            other_4NN = ~region_mask((2 * window[0], 2 * window[1]), window, shift, masks_4RK.device)
+            masks_4RK[:, :N, :N].masked_fill_(other_4NN, MASKED / scale)
         return masks_4RK
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from swinkit.ops.kernels import DTYPES, missing, tf32
+from swinkit.ops.transformed import why_not_differentiated
 from swinkit.ops.window_attention.triton_configs import MAX_CHANNELS
 from swinkit.ops.windows import Pair
 
@@ -20,7 +21,7 @@ def can_run(qkv: Tensor) -> str | None:
         return f"it needs float16, bfloat16 or float32, got {qkv.dtype}"
     if qkv.shape[-1] > MAX_CHANNELS:
         return f"it needs at most {MAX_CHANNELS} channels a head, got {qkv.shape[-1]}"
-    return None
+    return why_not_differentiated()
 
 
 def attend(
