@@ -115,7 +115,7 @@ def _on_the_matrix_unit(model: nn.Module, device: torch.device, dtype: torch.dty
     from swinkit.deploy.native import why_not_native  # noqa: PLC0415 (may compile the kernels)
 
     if dtype != torch.bfloat16:
-        return f"its kernels are for bfloat16, not for {str(dtype).removeprefix('torch.')}"
+        return f"its kernels are for bfloat16, not for {short(dtype)}"
     return _why_no_form(model) or why_not_native(model)
 
 
@@ -385,8 +385,9 @@ ENGINES: dict[str, Engine] = {
 }
 """Name -> engine.
 
-"plain" is the model as it is; "eager" its folded form; "native" our kernels on a matrix unit; "inductor"
-compiled and frozen.
+"plain" is the model as it is, "eager" its folded form, "native" our C++ kernels on a CPU's matrix unit.
+"inductor" is compiled with its weights frozen: the folded form on a CPU, the model on a GPU. "fused" is its
+form on our GPU kernels, compiled alike. "onnxruntime" and "openvino" run the folded form as an ONNX graph.
+"float8" has linear layers in float8. "-graphs" is replayed as a CUDA graph, "-autotune" tries several
+programs for each matrix product.
 """
-"""Name -> engine. "plain": the model as it is; "eager": its folded form; "inductor": compiled and frozen;
-"fused": its form of our own kernels, compiled; "-graphs": replayed as a CUDA graph."""

@@ -67,7 +67,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return open_library(build(native_options())), None
     except Missing as error:
-        logger.info("window attention: no compiled kernels: %s", error)
+        logger.info("no compiled CPU kernels: %s", error)
         return None, str(error)
 
 
@@ -112,7 +112,7 @@ def build(options: Sequence[str], folder: Path | None = None) -> Path:
         ) from error
     except (OSError, subprocess.SubprocessError, InputError) as error:
         raise Missing(str(error)) from error
-    logger.info("window attention: compiled the CPU kernels")
+    logger.info("compiled the CPU kernels")
     return path
 
 
