@@ -8,7 +8,6 @@ Legend: B pictures, H W rows and columns of a map, C channels; h, R, K as in nat
 """
 
 import copy
-import ctypes
 import threading
 from collections.abc import Callable
 
@@ -20,8 +19,10 @@ from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
+from swinkit.ops.native import structs
 from swinkit.ops.native.library import library, why_not
-from swinkit.ops.window_attention.native_op import BFLOAT16, score_masks, scores_bias
+from swinkit.ops.native.structs import BFLOAT16
+from swinkit.ops.window_attention.native_op import score_masks, scores_bias
 
 TILE = 32
 """Inputs and outputs of a linear layer come in so many."""
@@ -111,9 +112,9 @@ class _Linear:
         self.weight = weight.view(-1, 16, self.inputs // 32, 16, 2).permute(0, 2, 3, 1, 4).contiguous()
         self.bias = folded.bias.float()
 
-    def pointers(self) -> tuple[int, int]:
+    def pointers(self) -> structs.Weights:
         """Where weight and bias are."""
-        return self.weight.data_ptr(), self.bias.data_ptr()
+        return structs.Weights(self.weight.data_ptr(), self.bias.data_ptr())
 
 
 class _Embedding:
@@ -131,21 +132,33 @@ class _Embedding:
         self.proj = _Linear(flat)
         norm = embed.norm if isinstance(embed.norm, nn.LayerNorm) else None
         self.eps = 0.0 if norm is None else norm.eps
-        self.norm = (
-            () if norm is None else tuple(item.detach().float().clone() for item in (norm.weight, norm.bias))
-        )
+        self.scale = None if norm is None else norm.weight.detach().float().clone()
+        self.shift = None if norm is None else norm.bias.detach().float().clone()
 
     def __call__(self, images_BCHW: Tensor, room: Room) -> Tensor:
         """Map pictures (B, in_chans, H, W) to tokens (B, rows, columns, C)."""
         images_BCHW = images_BCHW.float().contiguous()
-        B, _, H, W = images_BCHW.shape
+        B, in_chans, H, W = images_BCHW.shape
         rows, columns = (-(-side // patch) for side, patch in zip((H, W), self.patch_size, strict=True))
         out_BHWC = torch.empty(B, rows, columns, self.channels, dtype=BF16)
         patches = room("wide", B * rows * columns * self.wide, self.wide)
-        numbers = [*images_BCHW.shape, *self.patch_size, self.channels, torch.get_num_threads()]
-        numbers += [*self.proj.pointers(), *([item.data_ptr() for item in self.norm] or (0, 0))]
-        numbers += [tensor.data_ptr() for tensor in (images_BCHW, patches, out_BHWC)]
-        library().embedding((ctypes.c_int64 * len(numbers))(*numbers), self.eps)
+        call = structs.Embedding(
+            B=B,
+            in_chans=in_chans,
+            H=H,
+            W=W,
+            down=self.patch_size[0],
+            across=self.patch_size[1],
+            C=self.channels,
+            threads=torch.get_num_threads(),
+            proj=self.proj.pointers(),
+            scale=None if self.scale is None else self.scale.data_ptr(),
+            shift=None if self.shift is None else self.shift.data_ptr(),
+            images=images_BCHW.data_ptr(),
+            patches=patches.data_ptr(),
+            out=out_BHWC.data_ptr(),
+        )
+        library().embedding(call, self.eps)
         return out_BHWC
 
 
@@ -165,12 +178,10 @@ class _Block:
         token = torch.zeros(qkv.out_features) if qkv.bias is None else qkv.bias.detach()
         self.pad = token.to(BF16)  # padding comes after the norm
         self.hidden = block.mlp.fc1.out_features
-        self.layers = (
-            _Linear(qkv, block.norm1),
-            _Linear(attention.proj),
-            _Linear(block.mlp.fc1, block.norm2),
-            _Linear(block.mlp.fc2),
-        )
+        self.qkv = _Linear(qkv, block.norm1)
+        self.proj = _Linear(attention.proj)
+        self.fc1 = _Linear(block.mlp.fc1, block.norm2)
+        self.fc2 = _Linear(block.mlp.fc2)
 
     def __call__(self, x_BHWC: Tensor, room: Room) -> None:
         """Compute in place."""
@@ -181,22 +192,24 @@ class _Block:
         masks = score_masks(self.window, shift, self.scale, BFLOAT16)
         wide = room("wide", max(pictures * H * W * 3 * C, rows * self.hidden), max(3 * C, self.hidden))
         narrow = room("narrow", pictures * H * W * C, C)
-        shape = (
-            B,
-            H,
-            W,
-            self.heads,
-            C // self.heads,
-            *self.window,
-            *shift,
-            BFLOAT16,
-            torch.get_num_threads(),
+        d, threads = C // self.heads, torch.get_num_threads()
+        call = structs.Block(
+            shape=structs.Shape(B, H, W, self.heads, d, *self.window, *shift, BFLOAT16, threads),
+            hidden=self.hidden,
+            pictures=pictures,
+            rows=rows,
+            qkv=self.qkv.pointers(),
+            proj=self.proj.pointers(),
+            fc1=self.fc1.pointers(),
+            fc2=self.fc2.pointers(),
+            bias=self.bias_hRK.data_ptr(),
+            masks=masks.data_ptr(),
+            pad=self.pad.data_ptr(),
+            x=x_BHWC.data_ptr(),
+            wide=wide.data_ptr(),
+            narrow=narrow.data_ptr(),
         )
-        tensors = (self.bias_hRK, masks, self.pad, x_BHWC, wide, narrow)
-        numbers = [*shape, self.hidden, pictures, rows]
-        numbers += [pointer for layer in self.layers for pointer in layer.pointers()]
-        numbers += [tensor.data_ptr() for tensor in tensors]
-        library().block((ctypes.c_int64 * len(numbers))(*numbers), self.scale, *self.eps)
+        library().block(call, self.scale, *self.eps)
 
 
 class _Stage:
@@ -229,9 +242,18 @@ class _Merging:
         size = (-(-H // 2), -(-W // 2))
         four = room("wide", B * size[0] * size[1] * 4 * C, 4 * C)
         out_BHWC = x_BHWC.new_empty(B, *size, 2 * C)
-        numbers = [B, H, W, C, torch.get_num_threads(), *self.reduction.pointers()]
-        numbers += [tensor.data_ptr() for tensor in (x_BHWC, four, out_BHWC)]
-        library().merging((ctypes.c_int64 * len(numbers))(*numbers), self.eps)
+        call = structs.Merging(
+            B=B,
+            H=H,
+            W=W,
+            C=C,
+            threads=torch.get_num_threads(),
+            reduction=self.reduction.pointers(),
+            x=x_BHWC.data_ptr(),
+            four=four.data_ptr(),
+            out=out_BHWC.data_ptr(),
+        )
+        library().merging(call, self.eps)
         return out_BHWC
 
 

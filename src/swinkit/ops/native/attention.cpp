@@ -93,10 +93,9 @@ void expand_bias(const float* table, int64_t heads, int64_t M, int64_t M2, float
 }
 
 // Maps (B, H, W, 3, heads, d) to (B, H, W, heads * d); pad (3, heads, d); bias, masks: see attention_columns.
-void attention(const int64_t* numbers, const void* qkv, const void* pad, const float* bias, const float* masks,
-               void* out, float scale) {
-    Shape shape;
-    std::memcpy(&shape, numbers, sizeof shape);
+void attention(const Shape* maps, const void* qkv, const void* pad, const float* bias, const float* masks, void* out,
+               float scale) {
+    const Shape& shape = *maps;
     if (shape.type == FLOAT)
         attend_in_float(shape, static_cast<const float*>(qkv), static_cast<const float*>(pad), bias, masks,
                         static_cast<float*>(out), scale);

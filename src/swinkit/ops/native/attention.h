@@ -8,7 +8,7 @@
 
 constexpr float LOG2E = 1.44269504f;
 
-// A map and its windows, in tokens; as the caller's int64 array gives them.
+// Maps and their windows, in tokens; s, s2 is the shift. structs.py has the same fields.
 struct Shape {
     int64_t B, H, W, heads, d, M, M2, s, s2, type, threads;
 

@@ -106,11 +106,10 @@ void differentiate_all(const Shape& shape, const T* grad_out, const T* qkv, cons
 
 // Gradients of `attention`. Each thread adds to its own grad_bias (threads, heads, rows, columns), which may be
 // null, and grad_pad (threads, 3, heads, d); both are zero before. Columns are those of FLOAT.
-extern "C" void attention_backward(const int64_t* numbers, const void* grad_out, const void* qkv, const void* pad,
+extern "C" void attention_backward(const Shape* maps, const void* grad_out, const void* qkv, const void* pad,
                                    const float* bias, const float* masks, void* grad_qkv, float* grad_bias,
                                    float* grad_pad, float scale) {
-    Shape shape;
-    std::memcpy(&shape, numbers, sizeof shape);
+    const Shape& shape = *maps;
     if (shape.type == FLOAT)
         differentiate_all(shape, static_cast<const float*>(grad_out), static_cast<const float*>(qkv),
                           static_cast<const float*>(pad), bias, masks, static_cast<float*>(grad_qkv), grad_bias,

@@ -6,7 +6,7 @@
 
 namespace {
 
-// As the caller lays it out: 64-bit integers and pointers.
+// 64-bit integers and pointers: structs.py has the same fields.
 struct Block {
     Shape shape;
     int64_t hidden, pictures, rows;  // pictures of attention, and rows of the MLP, at a time
@@ -24,19 +24,19 @@ struct Merging {
 };
 
 struct Embedding {
-    int64_t B, in, H, W, down, across, C, threads;  // pixels of a picture; of a patch; channels of a token
-    Weights proj;                                   // in x down x across inputs, filled up to a multiple of 32
+    int64_t B, in_chans, H, W, down, across, C, threads;  // pixels of a picture; of a patch; channels of a token
+    Weights proj;                                   // in_chans x down x across inputs, filled up to a multiple of 32
     const float *scale, *shift;                     // of the norm, or null
-    const float* images;                            // (B, in, H, W)
+    const float* images;                            // (B, in_chans, H, W)
     bf16 *patches, *out;                            // room for a row of inputs a token; (B, rows, columns, C)
 };
 
 // One patch as a row; what lies beyond the picture is zero.
 void read_patch(const Embedding& e, int64_t b, int64_t row, int64_t column, bf16* to) {
-    for (int64_t c = 0; c < e.in; ++c)
+    for (int64_t c = 0; c < e.in_chans; ++c)
         for (int64_t i = 0; i < e.down; ++i) {
             int64_t y = row * e.down + i, x = column * e.across;
-            const float* from = e.images + ((b * e.in + c) * e.H + y) * e.W + x;
+            const float* from = e.images + ((b * e.in_chans + c) * e.H + y) * e.W + x;
             for (int64_t j = 0; j < e.across; ++j, ++to) put(to, y < e.H && x + j < e.W ? from[j] : 0.0f);
         }
 }
@@ -67,7 +67,7 @@ void block(const Block* block, float scale, float eps1, float eps2) {
 void embedding(const Embedding* embedding, float eps) {
     const Embedding& e = *embedding;
     int64_t down = (e.H + e.down - 1) / e.down, across = (e.W + e.across - 1) / e.across, tokens = e.B * down * across;
-    int64_t inputs = e.in * e.down * e.across, wide = up(inputs, 32);
+    int64_t inputs = e.in_chans * e.down * e.across, wide = up(inputs, 32);
 #pragma omp parallel for schedule(static) num_threads(e.threads)
     for (int64_t token = 0; token < tokens; ++token) {
         bf16* to = e.patches + token * wide;

@@ -18,6 +18,7 @@ from pathlib import Path
 from swinkit.errors import InputError
 from swinkit.files import atomic_path, cache_folder
 from swinkit.machine import cpu_facts
+from swinkit.ops.native import structs
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +29,16 @@ SECONDS = 120
 _HERE = Path(__file__).parent
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_SHAPE = ctypes.POINTER(structs.Shape)
 _SIGNATURES: dict[str, tuple[type | None, Sequence[type]]] = {
     "has_matrix_unit": (_INT, ()),
     "attention_columns": (_INT, (_INT, _INT)),
     "expand_bias": (None, (_POINTER, _INT, _INT, _INT, _FLOAT, _FLOAT, _INT, _POINTER)),
-    "attention": (None, (*[_POINTER] * 6, _FLOAT)),
-    "attention_backward": (None, (*[_POINTER] * 9, _FLOAT)),
-    "block": (None, (_POINTER, _FLOAT, _FLOAT, _FLOAT)),
-    "merging": (None, (_POINTER, _FLOAT)),
-    "embedding": (None, (_POINTER, _FLOAT)),
+    "attention": (None, (_SHAPE, *[_POINTER] * 5, _FLOAT)),
+    "attention_backward": (None, (_SHAPE, *[_POINTER] * 8, _FLOAT)),
+    "block": (None, (ctypes.POINTER(structs.Block), _FLOAT, _FLOAT, _FLOAT)),
+    "merging": (None, (ctypes.POINTER(structs.Merging), _FLOAT)),
+    "embedding": (None, (ctypes.POINTER(structs.Embedding), _FLOAT)),
 }
 
 
