@@ -20,7 +20,7 @@ void attend_in_float(const Shape& shape, const T* qkv, const T* pad, const float
         Scratch scratch(4 * (3 * N * d + d * columns + ROWS * (columns + d) + rows * columns) + 8 * N + 512);
         float *q = scratch.take<float>(N * d), *k = scratch.take<float>(N * d), *kt = scratch.take<float>(d * columns);
         float *v = scratch.take<float>(N * d), *scores = scratch.take<float>(ROWS * columns);
-        float *some = scratch.take<float>(ROWS * d), *both = scratch.take<float>(rows * columns);
+        float *some = scratch.take<float>(ROWS * d), *both = scratch.take<float>(rows * columns);  // bias and mask
         int64_t* token = scratch.take<int64_t>(N);
         for (float* part : {q, k, v}) std::memset(part, 0, 4 * N * d);
         std::memset(kt, 0, 4 * d * columns);
