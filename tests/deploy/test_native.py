@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swinkit.backbones import SwinConfig, build_backbone
+from swinkit.backbones import SwinConfig, SwinMixerConfig, build_backbone
 from swinkit.classification import Classifier
 from swinkit.deploy import native, optimize
 from swinkit.deploy.engines import ENGINES, can_run
@@ -142,6 +142,8 @@ def test_what_it_cannot_run_it_names(monkeypatch):
     cpu = torch.device("cpu")
     assert can_run("native", make(), cpu, torch.float32) == "its kernels are for bfloat16, not for float32"
     assert why_not_native(nn.Linear(2, 2)) == "a Linear is not a Swin classifier or backbone"
+    mixer = build_backbone(SwinMixerConfig(embed_dim=8, depths=(1,), num_heads=(1,), out_indices=(0,)))
+    assert str(why_not_native(Classifier(mixer, 3))).startswith("a SwinMixer mixes tokens without attention")
     monkeypatch.setattr(native, "why_not", lambda: "no C++ compiler")
     assert why_not_native(make()) == "no C++ compiler"
     with pytest.raises(InputError, match=r"engine .native. cannot run here: no C\+\+ compiler"):

@@ -16,10 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from swinkit.deploy import fused
 from swinkit.deploy.float8 import to_float8
 from swinkit.deploy.float8_linear import why_emulated
-from swinkit.deploy.fold import fold, why_not
+from swinkit.deploy.fold import fold
+from swinkit.deploy.forms import why_no_form, why_no_kernels
+from swinkit.deploy.fused import fuse
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.deploy.packages import missing
@@ -108,7 +109,7 @@ def _why_no_form(model: nn.Module) -> str | None:
     """Why the folded form cannot stand for a model, None when it can."""
     if any(has_hooks(item) for item in model.modules()):
         return "it has forward hooks, which a folded form would not call"
-    return why_not(model)
+    return why_no_form(model)
 
 
 def _on_the_matrix_unit(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -140,7 +141,7 @@ def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype)
 
 
 def _has_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
-    return kernels.missing(device.type) or fused.why_not(model) or _why_no_form(model)
+    return kernels.missing(device.type) or why_no_kernels(model) or _why_no_form(model)
 
 
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:
@@ -184,7 +185,7 @@ def _form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
 
 
 def _fused_form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
-    return fused.fuse(model).to(dtype)
+    return fuse(model).to(dtype)
 
 
 def _eager(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:

@@ -18,14 +18,16 @@ from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear
+from swinkit.deploy.forms import backbone_of, computed_stages, why_no_kernels
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
 from swinkit.ops.native import structs
 from swinkit.ops.native.library import library, why_not
 from swinkit.ops.native.structs import BFLOAT16
 from swinkit.ops.window_attention.native_op import score_masks, scores_bias
+from swinkit.ops.windows import WindowPolicy, fit_shift
 
-TILE = 32
-"""Inputs and outputs of a linear layer come in so many."""
+BLOCK = 32
+"""Rows, inputs and outputs that a linear layer takes at a time, as in linear.h."""
 
 HELD = 2 << 20
 """Bytes of a hidden layer, or of q, k and v, that are computed at a time."""
@@ -38,21 +40,19 @@ Room = Callable[[str, int, int], Tensor]
 
 def why_not_native(model: nn.Module) -> str | None:
     """Return why a model cannot run on the matrix unit here, or None when it can."""
-    backbone = model.backbone if isinstance(model, Classifier) else model
-    if not isinstance(backbone, SwinTransformer):
-        return f"a {type(model).__name__} is not a Swin classifier or backbone"
-    reason = why_not()
+    reason = why_no_kernels(model) or why_not()
     if reason is not None:
         return reason
     if not library().has_matrix_unit():
         return "this processor has no matrix unit for bfloat16 (AMX)"
+    backbone = backbone_of(model)
     attentions = [item for item in backbone.modules() if isinstance(item, WindowAttention)]
     if not all(item.appearance for item in attentions):
         return "attention without q k^T has no kernel"
     layers = [item for item in backbone.modules() if isinstance(item, nn.Linear)]
     sides = {side for layer in layers for side in (layer.in_features, layer.out_features)}
-    if any(side % TILE for side in sides):
-        return f"channels must be multiples of {TILE}"
+    if any(side % BLOCK for side in sides):
+        return f"channels must be multiples of {BLOCK}"
     return None
 
 
@@ -65,14 +65,12 @@ class NativeModel:
 
     @torch.no_grad()
     def __init__(self, model: nn.Module) -> None:
-        backbone = model.backbone if isinstance(model, Classifier) else model
+        backbone = backbone_of(model)
         assert isinstance(backbone, SwinTransformer)
         grid = backbone.absolute_pos_embed
         self._grid = None if grid is None else grid.detach().clone()
         self._embed = _Embedding(backbone.patch_embed)
-        last = max(backbone.out_indices)
-        stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: last + 1]
-        self._stages = [_Stage(stage) for stage in stages]
+        self._stages = [_Stage(stage) for stage in computed_stages(backbone)]
         self._norms = {index: _half(backbone.norms[str(index)]) for index in backbone.out_indices}
         self._head = _half(model.head) if isinstance(model, Classifier) else None
         self._held: dict[str, Tensor] = {}
@@ -95,8 +93,8 @@ class NativeModel:
         return [item.permute(0, 3, 1, 2).to(images_BCHW.dtype).contiguous() for item in found]
 
     def _room(self, name: str, count: int, row: int) -> Tensor:
-        """Room for `count` numbers, and for the rows of a tile that a kernel reads beyond them."""
-        count += TILE * row
+        """Room for `count` numbers, and for the rows that a kernel may read beyond them."""
+        count += BLOCK * row
         if name not in self._held or self._held[name].numel() < count:
             self._held[name] = torch.empty(count, dtype=BF16)
         return self._held[name]
@@ -123,7 +121,7 @@ class _Embedding:
     def __init__(self, embed: PatchEmbed) -> None:
         self.patch_size = embed.patch_size
         self.channels, self.inputs = embed.proj.weight.flatten(1).shape
-        self.wide = -(-self.inputs // TILE) * TILE
+        self.wide = -(-self.inputs // BLOCK) * BLOCK
         flat = nn.Linear(self.wide, self.channels)
         flat.weight.zero_()
         flat.weight[:, : self.inputs] = embed.proj.weight.flatten(1)
@@ -139,6 +137,7 @@ class _Embedding:
         """Map pictures (B, in_chans, H, W) to tokens (B, rows, columns, C)."""
         images_BCHW = images_BCHW.float().contiguous()
         B, in_chans, H, W = images_BCHW.shape
+        assert in_chans * self.patch_size[0] * self.patch_size[1] == self.inputs
         rows, columns = (-(-side // patch) for side, patch in zip((H, W), self.patch_size, strict=True))
         out_BHWC = torch.empty(B, rows, columns, self.channels, dtype=BF16)
         patches = room("wide", B * rows * columns * self.wide, self.wide)
@@ -167,8 +166,9 @@ class _Block:
 
     def __init__(self, block: SwinBlock) -> None:
         attention: WindowAttention = block.attn
-        self.shift_for = block.shift_for
         self.window = attention.window
+        self.shifted = block.shifted
+        self.window_policy: WindowPolicy = block.window_policy
         self.heads = attention.num_heads
         self.scale = (attention.qkv.in_features // self.heads) ** -0.5
         self.eps = block.norm1.eps, block.norm2.eps
@@ -186,9 +186,9 @@ class _Block:
     def __call__(self, x_BHWC: Tensor, room: Room) -> None:
         """Compute in place."""
         B, H, W, C = x_BHWC.shape
-        shift = self.shift_for((H, W))
+        shift = fit_shift((H, W), self.window, self.window_policy) if self.shifted else (0, 0)
         pictures = max(1, min(B, HELD // (2 * 3 * C * H * W)))
-        rows = max(TILE, min(B * H * W, HELD // (2 * self.hidden)) // TILE * TILE)
+        rows = max(BLOCK, min(B * H * W, HELD // (2 * self.hidden)) // BLOCK * BLOCK)
         masks = score_masks(self.window, shift, self.scale, BFLOAT16)
         wide = room("wide", max(pictures * H * W * 3 * C, rows * self.hidden), max(3 * C, self.hidden))
         narrow = room("narrow", pictures * H * W * C, C)
