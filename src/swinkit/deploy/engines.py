@@ -29,7 +29,7 @@ from swinkit.deploy.twin import twin
 from swinkit.errors import InputError, one_line
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
-from swinkit.ops import kernels
+from swinkit.ops import triton_support
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype)
 
 
 def _has_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
-    return kernels.missing(device.type) or why_no_kernels(model) or _why_no_form(model)
+    return triton_support.missing(device.type) or why_no_kernels(model) or _why_no_form(model)
 
 
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swinkit.errors import InputError
 from swinkit.ops.fused import reference, triton
-from swinkit.ops.kernels import tf32
+from swinkit.ops.triton_support import tf32
 
 Implementation = Literal["auto", "reference", "triton"]
 
