@@ -48,7 +48,7 @@ template <class T> inline float softmax_row(const float* scores, int64_t columns
     return sum(total);
 }
 
-// Memory of one thread, aligned for any vector, handed out piece by piece.
+// Memory of one thread, aligned for any vector, handed out piece by piece; each piece may take 63 bytes more.
 class Scratch {
   public:
     explicit Scratch(size_t bytes) : start(static_cast<char*>(std::aligned_alloc(64, up(bytes, 64)))), at(start) {}
