@@ -43,11 +43,12 @@ void attend_in_float(const Shape& shape, const T* qkv, const T* pad, const float
                 }
                 for (int64_t i = 0; i < N; i += ROWS) {
                     int64_t count = i + ROWS <= N ? ROWS : N - i;
-                    product({q + i * d, d, 1, kt, columns, d, columns, start + i * columns, columns, scores, columns}, count);
+                    product({{q + i * d, d, 1}, {kt, columns}, d, columns, {start + i * columns, columns}, {scores, columns}},
+                            count);
                     float factor[ROWS];
                     for (int64_t r = 0; r < count; ++r)
                         factor[r] = 1.0f / softmax_row(scores + r * columns, columns, scale * LOG2E, scores + r * columns);
-                    product({scores, columns, 1, v, d, N, d, nullptr, 0, some, d}, count);
+                    product({{scores, columns, 1}, {v, d}, N, d, {}, {some, d}}, count);
                     for (int64_t r = 0; r < count; ++r) {
                         if (token[i + r] < 0) continue;
                         write_row(some + r * d, shape.d, factor[r], out + token[i + r] * channels + h * shape.d);

@@ -20,8 +20,8 @@ struct Head {
 };
 
 void differentiate(const Head& head, const float* start, int64_t N, int64_t columns, int64_t d, float scale) {
-    product({head.q, d, 1, head.kt, columns, d, columns, start, columns, head.weights, columns}, N);
-    product({head.grad, d, 1, head.vt, columns, d, columns, nullptr, 0, head.scores, columns}, N);
+    product({{head.q, d, 1}, {head.kt, columns}, d, columns, {start, columns}, {head.weights, columns}}, N);
+    product({{head.grad, d, 1}, {head.vt, columns}, d, columns, {}, {head.scores, columns}}, N);
     for (int64_t i = 0; i < N; ++i) {
         float *p = head.weights + i * columns, *s = head.scores + i * columns;
         float factor = 1.0f / softmax_row(p, columns, scale * LOG2E, p);
@@ -34,9 +34,9 @@ void differentiate(const Head& head, const float* start, int64_t N, int64_t colu
         float mean = sum(total);
         for (int64_t c = 0; c < columns; c += V) store(s + c, load(p + c) * (load(s + c) - mean));
     }
-    product({head.scores, columns, 1, head.k, d, N, d, nullptr, 0, head.dq, d}, N);
-    product({head.scores, 1, columns, head.q, d, N, d, nullptr, 0, head.dk, d}, N);
-    product({head.weights, 1, columns, head.grad, d, N, d, nullptr, 0, head.dv, d}, N);
+    product({{head.scores, columns, 1}, {head.k, d}, N, d, {}, {head.dq, d}}, N);
+    product({{head.scores, 1, columns}, {head.q, d}, N, d, {}, {head.dk, d}}, N);  // turned
+    product({{head.weights, 1, columns}, {head.grad, d}, N, d, {}, {head.dv, d}}, N);
 }
 
 void add(float* to, const float* from, int64_t count) {
