@@ -38,16 +38,19 @@ void attend_in_float(const Shape& shape, const T* qkv, const T* pad, const float
                 const float* start = bias + h * rows * columns;
                 if (masked) {
                     const float* mask = masks + masked * rows * columns;
-                    for (int64_t at = 0; at < rows * columns; at += V) store(both + at, load(start + at) + load(mask + at));
+                    for (int64_t at = 0; at < rows * columns; at += V)
+                        store(both + at, load(start + at) + load(mask + at));
                     start = both;
                 }
                 for (int64_t i = 0; i < N; i += ROWS) {
                     int64_t count = i + ROWS <= N ? ROWS : N - i;
-                    product({{q + i * d, d, 1}, {kt, columns}, d, columns, {start + i * columns, columns}, {scores, columns}},
-                            count);
-                    float factor[ROWS];
-                    for (int64_t r = 0; r < count; ++r)
-                        factor[r] = 1.0f / softmax_row(scores + r * columns, columns, scale * LOG2E, scores + r * columns);
+                    Matrix<const float> begin{start + i * columns, columns};
+                    product({{q + i * d, d, 1}, {kt, columns}, d, columns, begin, {scores, columns}}, count);
+                    float factor[ROWS];  // one over the sum of a row's weights
+                    for (int64_t r = 0; r < count; ++r) {
+                        float* row = scores + r * columns;
+                        factor[r] = 1.0f / softmax_row(row, columns, scale * LOG2E, row);
+                    }
                     product({{scores, columns, 1}, {v, d}, N, d, {}, {some, d}}, count);
                     for (int64_t r = 0; r < count; ++r) {
                         if (token[i + r] < 0) continue;

@@ -66,8 +66,10 @@ template <bool ahead> void multiply(const bf16* a, const bf16* w, int64_t in, fl
     _tile_stored(3, sums + TILE * BLOCK + TILE, 4 * BLOCK);
 }
 
+// Sums (rows, 32) and the bias [through GELU] [and the residual] to out, whose rows are `stride` apart.
 template <bool gelu, bool add>
-inline void finish(const float* sums, const float* bias, int64_t rows, int64_t stride, const bf16* residual, bf16* out) {
+inline void finish(const float* sums, const float* bias, int64_t rows, int64_t stride, const bf16* residual,
+                   bf16* out) {
     for (int64_t c = 0; c < BLOCK; c += V) {
         Vec shift = load(bias + c);
         for (int64_t r = 0; r < rows; ++r) {

@@ -19,8 +19,8 @@ struct AnyMatrix {
 struct Product {
     AnyMatrix a;
     Matrix<const float> b;
-    int64_t depth, columns;      // columns: a multiple of V
-    Matrix<const float> start;   // at null: zeros
+    int64_t depth, columns;     // columns: a multiple of V
+    Matrix<const float> start;  // {} for zeros
     Matrix<float> out;
 };
 

@@ -1,8 +1,8 @@
 // Window attention, forward, in bfloat16 on the matrix unit: 16 queries and 32 keys at a time.
 //
-// A tile holds 16 rows of 64 bytes (see TILE and WIDE). A product of tiles adds, for each row of A and column of B, pairs of
-// neighbouring channels: keys are laid out as (pair of channels, key, 2), values as (pair of keys, channel, 2).
-// Tiles of scores begin as the bias, so that adding it costs nothing. Legend: as in attention.cpp.
+// A tile holds 16 rows of 64 bytes (see TILE and WIDE). A product of tiles adds, for each row of A and column of B,
+// pairs of neighbouring channels: keys are laid out as (pair of channels, key, 2), values as (pair of keys, channel,
+// 2). Tiles of scores begin as the bias, so that adding it costs nothing. Legend: as in attention.cpp.
 
 #include "tiles.h"
 #include "turn.h"
