@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from swinkit.backbones.config import BackboneConfig, SwinConfig, SwinMixerConfig
+from swinkit.ops.window_attention import IMPLEMENTATIONS, can_run
 from swinkit.ops.windows import to_pair
 from swinkit.spec import ClassifierConfig, ModelSpec
 from swinkit.weights import from_swinkit
@@ -24,6 +25,12 @@ from swinkit.weights import from_swinkit
 ROOT = Path(__file__).resolve().parent
 TOLERANCE = 1e-5
 """Largest difference relative to the tensor's largest value, float32."""
+IMPLS = tuple(
+    name
+    for name in IMPLEMENTATIONS
+    if name != "triton" and can_run(name, torch.zeros(1, 1, 1, 3, 1, 1)) is None
+)
+"""Implementations of window attention that run on this CPU; "native" needs a compiler."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import swinkit
-from golden_cases import Case, assert_close, assert_gradients, cases, meta_state
+from golden_cases import IMPLS, Case, assert_close, assert_gradients, cases, meta_state
 from swinkit.backbones import Pyramid, build_backbone
 from swinkit.ops import Implementation
 from swinkit.spec import swin_config
@@ -17,7 +17,7 @@ from swinkit.weights import detect_format, from_swinkit, infer_spec, load_weight
 CASES = cases("dense", "mmdet3")
 
 
-@pytest.mark.parametrize("impl", ["reference", "sdpa", "chunked"])
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("case", CASES)
 def test_maps_and_gradients(case: Case, impl: Implementation) -> None:
     spec, io, weights = case.spec(), case.io, case.weights

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import swinkit
-from golden_cases import Case, assert_close, assert_gradients, cases, meta_state
+from golden_cases import IMPLS, Case, assert_close, assert_gradients, cases, meta_state
 from swinkit.backbones.config import SwinMixerConfig
 from swinkit.backbones.cost import count_flops
 from swinkit.backbones.pyramid import Pyramid, Stage
@@ -21,7 +21,7 @@ from swinkit.weights.models import Checkpoint, build
 CASES = cases("classifier")
 
 
-@pytest.mark.parametrize("impl", ["reference", "sdpa", "chunked"])
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_and_gradients(case: Case, impl: Implementation) -> None:
     spec, io, weights = case.spec(), case.io, case.weights

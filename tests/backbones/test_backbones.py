@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from golden_cases import IMPLS
 from swinkit.backbones import (
     VARIANTS,
     SwinConfig,
@@ -337,7 +338,7 @@ def test_backbone_compiles_once_for_all_sizes_that_are_padded_alike():
 
 def test_implementations_give_the_same_model():
     outputs = []
-    for impl in ("reference", "sdpa", "chunked"):
+    for impl in IMPLS:
         torch.manual_seed(0)
         model = build_backbone(small().config, attention_impl=impl).eval()
         outputs.append(model(torch.ones(1, 3, 50, 70).cumsum(-1) / 35 - 1))

@@ -151,8 +151,8 @@ def test_who_cannot_run_is_named(monkeypatch):
     assert found.baseline == "swinkit/eager"  # the one asked for is not there
     assert found.missing == {
         "swinkit/reduce-overhead": "CUDA graphs need a GPU",
-        "swinkit/fused": "fused kernels need a GPU",
-        "swinkit/fused-graphs": "fused kernels need a GPU",
+        "swinkit/fused": "it is for cuda, not for cpu",
+        "swinkit/fused-graphs": "it is for cuda, not for cpu",
         "timm/eager": "timm is not installed",
     }
     cells = {row[0]: row[1] for row in comparison_rows(found)}

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import swinkit
 from swinkit.backbones import SwinConfig, SwinMixerConfig, build_backbone
-from swinkit.deploy import Float8Linear, export, fold, to_float8
+from swinkit.deploy import Float8Linear, export, fold, fuse, to_float8
 from swinkit.deploy import float8_linear as module
 from swinkit.deploy.engines import can_run
 from swinkit.deploy.float8_linear import emulate, fits, multiply, round_rows, why_emulated
@@ -366,6 +366,7 @@ def test_what_has_float8_layers_is_not_converted_or_folded_again(model, tmp_path
     for again in (
         lambda: to_float8(fast),
         lambda: fold(fast, (32, 32)),
+        lambda: fuse(fast),
         lambda: export(fast, tmp_path / "x.onnx", to="onnx"),
     ):
         with pytest.raises(

@@ -11,7 +11,7 @@ from swinkit.classification import Classifier
 from swinkit.deploy import FusedModel, engines, fuse
 from swinkit.deploy.packages import missing
 from swinkit.errors import InputError
-from swinkit.ops import kernels
+from swinkit.ops import triton_support
 
 CUDA = torch.device("cuda")
 
@@ -79,9 +79,9 @@ def test_engines_are_for_a_gpu_and_say_why_not(classifier, monkeypatch):
     for name in ("fused", "fused-graphs"):
         reason = engines.can_run(name, classifier, torch.device("cpu"), torch.float32)
         assert reason == "it is for cuda, not for cpu"
-        monkeypatch.setattr(kernels, "missing", lambda device: f"no {device}")
+        monkeypatch.setattr(triton_support, "missing", lambda device: f"no {device}")
         assert engines.can_run(name, classifier, CUDA, torch.float16) == "no cuda"
-        monkeypatch.setattr(kernels, "missing", lambda device: None)
+        monkeypatch.setattr(triton_support, "missing", lambda device: None)
         assert engines.can_run(name, classifier, CUDA, torch.float16) is None
         assert "not a Swin" in str(engines.can_run(name, nn.Linear(2, 2), CUDA, torch.float16))
     classifier.head.register_forward_hook(lambda *_: None)

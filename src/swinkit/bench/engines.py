@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from swinkit.bench.outcome import Unavailable
 from swinkit.bench.workload import Workload
 from swinkit.deploy.engines import FLOAT8, can_run
-from swinkit.deploy.fused import fuse, why_not
+from swinkit.deploy.fused import fuse
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.errors import one_line
-from swinkit.ops.kernels import missing
 
 FLOAT8_LIMIT = 0.2
 """Largest error of linear layers in float8, relative to the largest output."""
@@ -120,9 +119,7 @@ def _fused_graphs(model: nn.Module, images: Tensor, workload: Workload) -> Call:
 
 
 def _fused_form(model: nn.Module, workload: Workload) -> nn.Module:
-    if workload.device == "cpu":
-        raise Unavailable("fused kernels need a GPU")
-    reason = missing(torch.device(workload.device).type) or why_not(model)
+    reason = can_run("fused", model, torch.device(workload.device), workload.torch_dtype)
     if reason is not None:
         raise Unavailable(reason)
     return fuse(model)

@@ -1,4 +1,4 @@
-"""The inference form of a model, the engines that run it, and export to other programs."""
+"""The inference forms of a model, the engines that run them, and export to other programs."""
 
 from swinkit.deploy.engines import ENGINES
 from swinkit.deploy.export import Exported, export

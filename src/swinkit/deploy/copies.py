@@ -7,6 +7,7 @@ from swinkit.deploy.folded import PooledOutput
 
 
 def pooled_output(norm: nn.Module, head: nn.Module) -> PooledOutput:
+    """What a classifier does with its last map: norm, mean over tokens, head, if it has one."""
     assert isinstance(norm, nn.LayerNorm)
     if isinstance(head, nn.Linear):
         return PooledOutput(plain_norm(norm), copy_linear(head, norm))

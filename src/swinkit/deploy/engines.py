@@ -16,10 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from swinkit.deploy import fused
 from swinkit.deploy.float8 import to_float8
 from swinkit.deploy.float8_linear import why_emulated
-from swinkit.deploy.fold import fold, why_not
+from swinkit.deploy.fold import fold
+from swinkit.deploy.forms import why_no_form, why_no_kernels
+from swinkit.deploy.fused import fuse
 from swinkit.deploy.measure import in_turns
 from swinkit.deploy.openvino_network import OpenVinoNetwork
 from swinkit.deploy.packages import missing
@@ -29,7 +30,7 @@ from swinkit.errors import InputError, one_line
 from swinkit.layers import WindowAttention
 from swinkit.layers.bands import has_hooks
 from swinkit.machine import cpuinfo
-from swinkit.ops import kernels
+from swinkit.ops import triton_support
 from swinkit.ops.window_attention import can_run as attention_can_run
 
 logger = logging.getLogger(__name__)
@@ -110,14 +111,14 @@ def _why_no_form(model: nn.Module) -> str | None:
     """Why the folded form cannot stand for a model, None when it can."""
     if any(has_hooks(item) for item in model.modules()):
         return "it has forward hooks, which a folded form would not call"
-    return why_not(model)
+    return why_no_form(model)
 
 
 def _on_the_matrix_unit(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
     from swinkit.deploy.native import why_not_native  # noqa: PLC0415 (may compile the kernels)
 
     if dtype != torch.bfloat16:
-        return f"its kernels are for bfloat16, not for {str(dtype).removeprefix('torch.')}"
+        return f"its kernels are for bfloat16, not for {short(dtype)}"
     return _why_no_form(model) or why_not_native(model)
 
 
@@ -142,7 +143,7 @@ def _compiles_float8(model: nn.Module, device: torch.device, dtype: torch.dtype)
 
 
 def _has_kernels(model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
-    return kernels.missing(device.type) or fused.why_not(model) or _why_no_form(model)
+    return triton_support.missing(device.type) or why_no_kernels(model) or _why_no_form(model)
 
 
 def _outside(package: str, dtypes: tuple[torch.dtype, ...]) -> Callable[..., str | None]:
@@ -194,7 +195,7 @@ def _attends_by_kernels(model: nn.Module, dtype: torch.dtype) -> bool:
 
 
 def _fused_form(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
-    return fused.fuse(model).to(dtype)
+    return fuse(model).to(dtype)
 
 
 def _eager(model: nn.Module, example: Tensor, dtype: torch.dtype) -> Run:
@@ -395,8 +396,9 @@ ENGINES: dict[str, Engine] = {
 }
 """Name -> engine.
 
-"plain" is the model as it is; "eager" its folded form; "native" our kernels on a matrix unit; "inductor"
-compiled and frozen.
+"plain" is the model as it is, "eager" its folded form, "native" our C++ kernels on a CPU's matrix unit.
+"inductor" is compiled with its weights frozen: the folded form on a CPU, the model on a GPU. "fused" is its
+form on our GPU kernels, compiled alike. "onnxruntime" and "openvino" run the folded form as an ONNX graph.
+"float8" has linear layers in float8. "-graphs" is replayed as a CUDA graph, "-autotune" tries several
+programs for each matrix product.
 """
-"""Name -> engine. "plain": the model as it is; "eager": its folded form; "inductor": compiled and frozen;
-"fused": its form of our own kernels, compiled; "-graphs": replayed as a CUDA graph."""

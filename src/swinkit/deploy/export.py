@@ -16,6 +16,7 @@ from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.classification import Classifier
 from swinkit.deploy.engines import onnx_session
 from swinkit.deploy.fold import fold
+from swinkit.deploy.forms import backbone_of
 from swinkit.deploy.int8 import quantise
 from swinkit.deploy.measure import output_list, relative_error
 from swinkit.deploy.onnx_dynamic import to_dynamic_onnx
@@ -173,7 +174,7 @@ def _check_pictures(
 
 
 def _trunk(model: nn.Module) -> SwinTransformer | SwinMixer:
-    trunk = model.backbone if isinstance(model, Classifier) else model
+    trunk = backbone_of(model)
     assert isinstance(trunk, SwinTransformer | SwinMixer)
     return trunk
 

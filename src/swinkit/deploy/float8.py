@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from torch import nn
 
-from swinkit.classification import Classifier
+from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.deploy.float8_linear import MULTIPLE, Float8Linear, fits
-from swinkit.deploy.fold import Foldable, why_not
+from swinkit.deploy.forms import backbone_of, why_no_form
 from swinkit.errors import InputError
 from swinkit.layers.bands import has_hooks
 
@@ -33,12 +33,12 @@ def to_float8(model: Model, *, stages: Sequence[int] | None = None) -> Model:
     Raises:
         InputError: the model is neither, has no such stage or layer, or a hook on a layer would be lost.
     """
-    reason = why_not(model)
+    reason = why_no_form(model)
     if reason is not None:
         raise InputError(f"no float8 form: {reason}.")
     fast = copy.deepcopy(model)
-    assert isinstance(fast, Foldable)
-    backbone = fast.backbone if isinstance(fast, Classifier) else fast
+    backbone = backbone_of(fast)
+    assert isinstance(backbone, SwinTransformer | SwinMixer)
     count = max(backbone.out_indices) + 1
     chosen = range(count)[-2:] if stages is None else stages
     if not set(chosen) <= set(range(count)):

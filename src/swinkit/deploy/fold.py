@@ -16,7 +16,6 @@ from swinkit.backbones import SwinMixer, SwinTransformer
 from swinkit.backbones.pyramid import Stage, map_sizes
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear, copy_norm, plain_norm, pooled_output
-from swinkit.deploy.float8_linear import Float8Linear
 from swinkit.deploy.folded import (
     FoldedAttention,
     FoldedBlock,
@@ -27,6 +26,7 @@ from swinkit.deploy.folded import (
     FoldedStem,
     MapOutput,
 )
+from swinkit.deploy.forms import SwinModel, backbone_of, computed_stages, why_no_form
 from swinkit.deploy.orders import (
     EMPTY,
     gather,
@@ -49,16 +49,6 @@ from swinkit.layers import (
 from swinkit.ops.windows import MASKED, Pair, expand_bias, fit_shift, padded_size
 
 Block = SwinBlock | SwinMixerBlock
-Foldable = Classifier | SwinTransformer | SwinMixer
-
-
-def why_not(model: nn.Module) -> str | None:
-    """Return why a model has no folded form, or None when it has one."""
-    if not isinstance(model, Foldable):
-        return f"a {type(model).__name__} is not a Swin classifier or backbone"
-    if any(isinstance(layer, Float8Linear) for layer in model.modules()):
-        return "its linear layers are in float8 already: take the model that it was made from"
-    return None
 
 
 def fold(model: nn.Module, img_size: Pair) -> FoldedModel:
@@ -70,19 +60,20 @@ def fold(model: nn.Module, img_size: Pair) -> FoldedModel:
     Raises:
         InputError: the model is neither, or a size is not positive.
     """
-    reason = why_not(model)
+    reason = why_no_form(model)
     if reason is not None or min(img_size) < 1:
         raise InputError(f"cannot fold: {reason or f'a picture needs pixels; got {img_size}'}.")
-    assert isinstance(model, Foldable)
+    assert isinstance(model, SwinModel)
     with torch.no_grad():
         folded = _fold(model, img_size)
     like = next(model.parameters())
     return folded.to(like.device, like.dtype).requires_grad_(False).eval()
 
 
-def _fold(model: Foldable, img_size: Pair) -> FoldedModel:
-    backbone = model.backbone if isinstance(model, Classifier) else model
-    stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: max(backbone.out_indices) + 1]
+def _fold(model: SwinModel, img_size: Pair) -> FoldedModel:
+    backbone = backbone_of(model)
+    assert isinstance(backbone, SwinTransformer | SwinMixer)
+    stages = computed_stages(backbone)
     sizes = map_sizes(img_size, backbone.patch_embed.patch_size, len(stages))
     before, order = sizes[0], raster_order(sizes[0])
     folded, ends = [], []

@@ -12,25 +12,16 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from swinkit.backbones import SwinMixer, SwinTransformer
+from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear, copy_norm, pooled_output
+from swinkit.deploy.forms import backbone_of, computed_stages, why_no_kernels
 from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock
 from swinkit.ops.fused import Implementation, linear_add, merge_norm_linear, mlp, norm_linear
 from swinkit.ops.window_attention import window_attention
 from swinkit.ops.windows import WindowPolicy, fit_shift
-
-
-def why_not(model: nn.Module) -> str | None:
-    """Return why a model has no fused form, or None when it has one."""
-    backbone = model.backbone if isinstance(model, Classifier) else model
-    if isinstance(backbone, SwinMixer):
-        return "a SwinMixer mixes tokens without attention, for which there are no fused kernels"
-    if not isinstance(backbone, SwinTransformer):
-        return f"a {type(model).__name__} is not a Swin classifier or backbone"
-    return None
 
 
 def fuse(model: nn.Module, *, impl: Implementation = "auto") -> "FusedModel":
@@ -45,9 +36,9 @@ def fuse(model: nn.Module, *, impl: Implementation = "auto") -> "FusedModel":
             where they can run.
 
     Raises:
-        InputError: the model is neither.
+        InputError: the model is neither, or has float8 layers.
     """
-    reason = why_not(model)
+    reason = why_no_kernels(model)
     if reason is not None:
         raise InputError(f"cannot fuse: {reason}.")
     assert isinstance(model, (Classifier, SwinTransformer))
@@ -134,17 +125,13 @@ class FusedModel(nn.Module):
 
     def __init__(self, model: Classifier | SwinTransformer, impl: Implementation) -> None:
         super().__init__()
-        backbone = model.backbone if isinstance(model, Classifier) else model
+        backbone = backbone_of(model)
         assert isinstance(backbone, SwinTransformer)
         self.patch_embed: PatchEmbed = copy.deepcopy(backbone.patch_embed)
         grid = backbone.absolute_pos_embed
         self.register_buffer("positions", None if grid is None else grid.detach().clone())
         self.out_indices = backbone.out_indices
-        self.stages = nn.ModuleList(
-            _stage(stage, impl)
-            for stage in list(backbone.stages)[: max(self.out_indices) + 1]
-            if isinstance(stage, Stage)
-        )
+        self.stages = nn.ModuleList(_stage(stage, impl) for stage in computed_stages(backbone))
         if isinstance(model, Classifier):
             last = self.out_indices[-1]
             self.out_indices = (last,)

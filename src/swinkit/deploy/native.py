@@ -8,7 +8,6 @@ Legend: B pictures, H W rows and columns of a map, C channels; h, R, K as in nat
 """
 
 import copy
-import ctypes
 import threading
 from collections.abc import Callable
 
@@ -19,13 +18,17 @@ from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage, fit_positions
 from swinkit.classification import Classifier
 from swinkit.deploy.copies import copy_linear
+from swinkit.deploy.forms import backbone_of, computed_stages, why_no_kernels
 from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
+from swinkit.ops.native import structs
 from swinkit.ops.native.library import library, why_not
-from swinkit.ops.window_attention.native_op import BFLOAT16, CPU, score_masks, scores_bias
+from swinkit.ops.native.structs import BFLOAT16
+from swinkit.ops.window_attention.native_op import CPU, score_masks, scores_bias
+from swinkit.ops.windows import WindowPolicy, fit_shift
 
-TILE = 32
-"""Inputs and outputs of a linear layer come in so many."""
+BLOCK = 32
+"""Rows, inputs and outputs that a linear layer takes at a time, as in linear.h."""
 
 HELD = 2 << 20
 """Bytes of a hidden layer, or of q, k and v, that are computed at a time."""
@@ -38,21 +41,19 @@ Room = Callable[[str, int, int], Tensor]
 
 def why_not_native(model: nn.Module) -> str | None:
     """Return why a model cannot run on the matrix unit here, or None when it can."""
-    backbone = model.backbone if isinstance(model, Classifier) else model
-    if not isinstance(backbone, SwinTransformer):
-        return f"a {type(model).__name__} is not a Swin classifier or backbone"
-    reason = why_not()
+    reason = why_no_kernels(model) or why_not()
     if reason is not None:
         return reason
     if not library().has_matrix_unit():
         return "this processor has no matrix unit for bfloat16 (AMX)"
+    backbone = backbone_of(model)
     attentions = [item for item in backbone.modules() if isinstance(item, WindowAttention)]
     if not all(item.appearance for item in attentions):
         return "attention without q k^T has no kernel"
     layers = [item for item in backbone.modules() if isinstance(item, nn.Linear)]
     sides = {side for layer in layers for side in (layer.in_features, layer.out_features)}
-    if any(side % TILE for side in sides):
-        return f"channels must be multiples of {TILE}"
+    if any(side % BLOCK for side in sides):
+        return f"channels must be multiples of {BLOCK}"
     return None
 
 
@@ -66,14 +67,12 @@ class NativeModel:
     @torch.no_grad()
     def __init__(self, model: nn.Module) -> None:
         with CPU:  # whatever default device the caller has set
-            backbone = model.backbone if isinstance(model, Classifier) else model
+            backbone = backbone_of(model)
             assert isinstance(backbone, SwinTransformer)
             grid = backbone.absolute_pos_embed
             self._grid = None if grid is None else grid.detach().clone()
             self._embed = _Embedding(backbone.patch_embed)
-            last = max(backbone.out_indices)
-            stages = [stage for stage in backbone.stages if isinstance(stage, Stage)][: last + 1]
-            self._stages = [_Stage(stage) for stage in stages]
+            self._stages = [_Stage(stage) for stage in computed_stages(backbone)]
             self._norms = {index: _half(backbone.norms[str(index)]) for index in backbone.out_indices}
             self._head = _half(model.head) if isinstance(model, Classifier) else None
         self._held: dict[str, Tensor] = {}
@@ -96,8 +95,8 @@ class NativeModel:
         return [item.permute(0, 3, 1, 2).to(images_BCHW.dtype).contiguous() for item in found]
 
     def _room(self, name: str, count: int, row: int) -> Tensor:
-        """Room for `count` numbers, and for the rows of a tile that a kernel reads beyond them."""
-        count += TILE * row
+        """Room for `count` numbers, and for the rows that a kernel may read beyond them."""
+        count += BLOCK * row
         if name not in self._held or self._held[name].numel() < count:
             self._held[name] = torch.empty(count, dtype=BF16, device=CPU)
         return self._held[name]
@@ -113,9 +112,9 @@ class _Linear:
         self.weight = weight.view(-1, 16, self.inputs // 32, 16, 2).permute(0, 2, 3, 1, 4).contiguous()
         self.bias = folded.bias.float()
 
-    def pointers(self) -> tuple[int, int]:
+    def pointers(self) -> structs.Weights:
         """Where weight and bias are."""
-        return self.weight.data_ptr(), self.bias.data_ptr()
+        return structs.Weights(self.weight.data_ptr(), self.bias.data_ptr())
 
 
 class _Embedding:
@@ -124,7 +123,7 @@ class _Embedding:
     def __init__(self, embed: PatchEmbed) -> None:
         self.patch_size, self.in_chans = embed.patch_size, embed.proj.in_channels
         self.channels, self.inputs = embed.proj.weight.flatten(1).shape
-        self.wide = -(-self.inputs // TILE) * TILE
+        self.wide = -(-self.inputs // BLOCK) * BLOCK
         flat = nn.Linear(self.wide, self.channels, dtype=torch.float64)
         flat.weight.zero_()
         flat.weight[:, : self.inputs] = embed.proj.weight.flatten(1)
@@ -133,9 +132,8 @@ class _Embedding:
         self.proj = _Linear(flat)
         norm = embed.norm if isinstance(embed.norm, nn.LayerNorm) else None
         self.eps = 0.0 if norm is None else norm.eps
-        self.norm = (
-            () if norm is None else tuple(item.detach().float().clone() for item in (norm.weight, norm.bias))
-        )
+        self.scale = None if norm is None else norm.weight.detach().float().clone()
+        self.shift = None if norm is None else norm.bias.detach().float().clone()
 
     def __call__(self, images_BCHW: Tensor, room: Room) -> Tensor:
         """Map pictures (B, in_chans, H, W) to tokens (B, rows, columns, C)."""
@@ -143,14 +141,28 @@ class _Embedding:
             got = f"{tuple(images_BCHW.shape)} on {images_BCHW.device}"
             raise InputError(f"expected pictures (B, {self.in_chans}, H, W) on the CPU; got {got}.")
         images_BCHW = images_BCHW.float().contiguous()
-        B, _, H, W = images_BCHW.shape
+        B, in_chans, H, W = images_BCHW.shape
+        assert in_chans * self.patch_size[0] * self.patch_size[1] == self.inputs
         rows, columns = (-(-side // patch) for side, patch in zip((H, W), self.patch_size, strict=True))
         out_BHWC = torch.empty(B, rows, columns, self.channels, dtype=BF16, device=CPU)
         patches = room("wide", B * rows * columns * self.wide, self.wide)
-        numbers = [*images_BCHW.shape, *self.patch_size, self.channels, torch.get_num_threads()]
-        numbers += [*self.proj.pointers(), *([item.data_ptr() for item in self.norm] or (0, 0))]
-        numbers += [tensor.data_ptr() for tensor in (images_BCHW, patches, out_BHWC)]
-        library().embedding((ctypes.c_int64 * len(numbers))(*numbers), self.eps)
+        call = structs.Embedding(
+            B=B,
+            in_chans=in_chans,
+            H=H,
+            W=W,
+            down=self.patch_size[0],
+            across=self.patch_size[1],
+            C=self.channels,
+            threads=torch.get_num_threads(),
+            proj=self.proj.pointers(),
+            scale=None if self.scale is None else self.scale.data_ptr(),
+            shift=None if self.shift is None else self.shift.data_ptr(),
+            images=images_BCHW.data_ptr(),
+            patches=patches.data_ptr(),
+            out=out_BHWC.data_ptr(),
+        )
+        library().embedding(call, self.eps)
         return out_BHWC
 
 
@@ -159,8 +171,9 @@ class _Block:
 
     def __init__(self, block: SwinBlock) -> None:
         attention: WindowAttention = block.attn
-        self.shift_for = block.shift_for
         self.window = attention.window
+        self.shifted = block.shifted
+        self.window_policy: WindowPolicy = block.window_policy
         self.heads = attention.num_heads
         self.scale = (attention.qkv.in_features // self.heads) ** -0.5
         self.eps = block.norm1.eps, block.norm2.eps
@@ -170,38 +183,38 @@ class _Block:
         token = torch.zeros(qkv.out_features) if qkv.bias is None else qkv.bias.detach()
         self.pad = token.to(BF16)  # padding comes after the norm
         self.hidden = block.mlp.fc1.out_features
-        self.layers = (
-            _Linear(qkv, block.norm1),
-            _Linear(attention.proj),
-            _Linear(block.mlp.fc1, block.norm2),
-            _Linear(block.mlp.fc2),
-        )
+        self.qkv = _Linear(qkv, block.norm1)
+        self.proj = _Linear(attention.proj)
+        self.fc1 = _Linear(block.mlp.fc1, block.norm2)
+        self.fc2 = _Linear(block.mlp.fc2)
 
     def __call__(self, x_BHWC: Tensor, room: Room) -> None:
         """Compute in place."""
         B, H, W, C = x_BHWC.shape
-        shift = self.shift_for((H, W))
+        shift = fit_shift((H, W), self.window, self.window_policy) if self.shifted else (0, 0)
         pictures = max(1, min(B, HELD // (2 * 3 * C * H * W)))
-        rows = max(TILE, min(B * H * W, HELD // (2 * self.hidden)) // TILE * TILE)
+        rows = max(BLOCK, min(B * H * W, HELD // (2 * self.hidden)) // BLOCK * BLOCK)
         masks = score_masks(self.window, shift, self.scale, BFLOAT16)
         wide = room("wide", max(pictures * H * W * 3 * C, rows * self.hidden), max(3 * C, self.hidden))
         narrow = room("narrow", pictures * H * W * C, C)
-        shape = (
-            B,
-            H,
-            W,
-            self.heads,
-            C // self.heads,
-            *self.window,
-            *shift,
-            BFLOAT16,
-            torch.get_num_threads(),
+        d, threads = C // self.heads, torch.get_num_threads()
+        call = structs.Block(
+            shape=structs.Shape(B, H, W, self.heads, d, *self.window, *shift, BFLOAT16, threads),
+            hidden=self.hidden,
+            pictures=pictures,
+            rows=rows,
+            qkv=self.qkv.pointers(),
+            proj=self.proj.pointers(),
+            fc1=self.fc1.pointers(),
+            fc2=self.fc2.pointers(),
+            bias=self.bias_hRK.data_ptr(),
+            masks=masks.data_ptr(),
+            pad=self.pad.data_ptr(),
+            x=x_BHWC.data_ptr(),
+            wide=wide.data_ptr(),
+            narrow=narrow.data_ptr(),
         )
-        tensors = (self.bias_hRK, masks, self.pad, x_BHWC, wide, narrow)
-        numbers = [*shape, self.hidden, pictures, rows]
-        numbers += [pointer for layer in self.layers for pointer in layer.pointers()]
-        numbers += [tensor.data_ptr() for tensor in tensors]
-        library().block((ctypes.c_int64 * len(numbers))(*numbers), self.scale, *self.eps)
+        library().block(call, self.scale, *self.eps)
 
 
 class _Stage:
@@ -234,9 +247,18 @@ class _Merging:
         size = (-(-H // 2), -(-W // 2))
         four = room("wide", B * size[0] * size[1] * 4 * C, 4 * C)
         out_BHWC = x_BHWC.new_empty(B, *size, 2 * C)
-        numbers = [B, H, W, C, torch.get_num_threads(), *self.reduction.pointers()]
-        numbers += [tensor.data_ptr() for tensor in (x_BHWC, four, out_BHWC)]
-        library().merging((ctypes.c_int64 * len(numbers))(*numbers), self.eps)
+        call = structs.Merging(
+            B=B,
+            H=H,
+            W=W,
+            C=C,
+            threads=torch.get_num_threads(),
+            reduction=self.reduction.pointers(),
+            x=x_BHWC.data_ptr(),
+            four=four.data_ptr(),
+            out=out_BHWC.data_ptr(),
+        )
+        library().merging(call, self.eps)
         return out_BHWC
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from swinkit.backbones import SwinTransformer
 from swinkit.backbones.pyramid import Stage
 from swinkit.classification import Classifier
+from swinkit.deploy.forms import backbone_of
 from swinkit.deploy.onnx_nodes import INPUT, LOGITS, Graph
 from swinkit.errors import InputError
 from swinkit.layers import PatchEmbed, PatchMerging, SwinBlock
@@ -28,7 +29,7 @@ def to_dynamic_onnx(model: nn.Module) -> Any:
     Raises:
         InputError: not a Swin Transformer, or one with an absolute position embedding.
     """
-    backbone = model.backbone if isinstance(model, Classifier) else model
+    backbone = backbone_of(model)
     if not isinstance(backbone, SwinTransformer):
         raise InputError(
             "only a Swin Transformer exports with dynamic height and width; this model stands on a "

@@ -1,4 +1,4 @@
-"""How our Triton kernels become PyTorch operators, and where they can run; the first import of Triton."""
+"""How our Triton kernels become PyTorch operators. This module is the first to import Triton."""
 
 from collections.abc import Callable
 from typing import Any

@@ -50,7 +50,7 @@ class DetectorOptions:
         freeze_stages: 1 fixes the patch embedding or a ResNet's stem, n the first n - 1 stages as well; 0
             nothing. One more than mmdetection's frozen_stages.
         norm_eval: of timm/NAME: the backbone's batch norms keep the statistics they came with.
-        attention_impl: implementation of window attention: auto, chunked, reference, sdpa or triton.
+        attention_impl: implementation of window attention: auto, chunked, native, reference, sdpa or triton.
     """
 
     name: str = "swin_tiny_patch4_window7_224"

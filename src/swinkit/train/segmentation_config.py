@@ -32,7 +32,7 @@ class SegmenterOptions:
         grad_checkpointing: recompute blocks in the backward pass: less memory, about a third slower.
         freeze_stages: 1 fixes the patch embedding or a ResNet's stem, n the first n - 1 stages as well; 0
             nothing.
-        attention_impl: implementation of window attention: auto, chunked, reference, sdpa or triton.
+        attention_impl: implementation of window attention: auto, chunked, native, reference, sdpa or triton.
     """
 
     name: str = "swin_tiny_patch4_window7_224"

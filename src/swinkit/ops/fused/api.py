@@ -1,7 +1,7 @@
 """The fused operators: argument checks, and the choice between kernels and plain PyTorch.
 
 Each stands for a piece of a block in evaluation mode. Norms have no scale and no shift: fold them into the
-linear layer behind them, as `swinkit.deploy.fold` does.
+linear layer behind them, as `swinkit.deploy.fuse` does.
 
 Legend: C channels of x, K columns of the result; B pictures, H W rows and columns of a map.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swinkit.errors import InputError
 from swinkit.ops.fused import reference, triton
-from swinkit.ops.kernels import tf32
+from swinkit.ops.triton_support import tf32
 
 Implementation = Literal["auto", "reference", "triton"]
 

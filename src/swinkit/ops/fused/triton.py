@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from swinkit.ops.kernels import DTYPES, missing
+from swinkit.ops.triton_support import DTYPES, missing
 
 
 def can_run(*operands: Tensor | None) -> str | None:

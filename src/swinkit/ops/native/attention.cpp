@@ -20,7 +20,7 @@ void attend_in_float(const Shape& shape, const T* qkv, const T* pad, const float
         Scratch scratch(4 * (3 * N * d + d * columns + ROWS * (columns + d) + rows * columns) + 8 * N + 512);
         float *q = scratch.take<float>(N * d), *k = scratch.take<float>(N * d), *kt = scratch.take<float>(d * columns);
         float *v = scratch.take<float>(N * d), *scores = scratch.take<float>(ROWS * columns);
-        float *some = scratch.take<float>(ROWS * d), *both = scratch.take<float>(rows * columns);
+        float *some = scratch.take<float>(ROWS * d), *both = scratch.take<float>(rows * columns);  // bias and mask
         int64_t* token = scratch.take<int64_t>(N);
         for (float* part : {q, k, v}) std::memset(part, 0, 4 * N * d);
         std::memset(kt, 0, 4 * d * columns);
@@ -38,16 +38,20 @@ void attend_in_float(const Shape& shape, const T* qkv, const T* pad, const float
                 const float* start = bias + h * rows * columns;
                 if (masked) {
                     const float* mask = masks + masked * rows * columns;
-                    for (int64_t at = 0; at < rows * columns; at += V) store(both + at, load(start + at) + load(mask + at));
+                    for (int64_t at = 0; at < rows * columns; at += V)
+                        store(both + at, load(start + at) + load(mask + at));
                     start = both;
                 }
                 for (int64_t i = 0; i < N; i += ROWS) {
                     int64_t count = i + ROWS <= N ? ROWS : N - i;
-                    product({q + i * d, d, 1, kt, columns, d, columns, start + i * columns, columns, scores, columns}, count);
-                    float factor[ROWS];
-                    for (int64_t r = 0; r < count; ++r)
-                        factor[r] = 1.0f / softmax_row(scores + r * columns, columns, scale * LOG2E, scores + r * columns);
-                    product({scores, columns, 1, v, d, N, d, nullptr, 0, some, d}, count);
+                    Matrix<const float> begin{start + i * columns, columns};
+                    product({{q + i * d, d, 1}, {kt, columns}, d, columns, begin, {scores, columns}}, count);
+                    float factor[ROWS];  // one over the sum of a row's weights
+                    for (int64_t r = 0; r < count; ++r) {
+                        float* row = scores + r * columns;
+                        factor[r] = 1.0f / softmax_row(row, columns, scale * LOG2E, row);
+                    }
+                    product({{scores, columns, 1}, {v, d}, N, d, {}, {some, d}}, count);
                     for (int64_t r = 0; r < count; ++r) {
                         if (token[i + r] < 0) continue;
                         write_row(some + r * d, shape.d, factor[r], out + token[i + r] * channels + h * shape.d);
@@ -93,10 +97,9 @@ void expand_bias(const float* table, int64_t heads, int64_t M, int64_t M2, float
 }
 
 // Maps (B, H, W, 3, heads, d) to (B, H, W, heads * d); pad (3, heads, d); bias, masks: see attention_columns.
-void attention(const int64_t* numbers, const void* qkv, const void* pad, const float* bias, const float* masks,
-               void* out, float scale) {
-    Shape shape;
-    std::memcpy(&shape, numbers, sizeof shape);
+void attention(const Shape* maps, const void* qkv, const void* pad, const float* bias, const float* masks, void* out,
+               float scale) {
+    const Shape& shape = *maps;
     if (shape.type == FLOAT)
         attend_in_float(shape, static_cast<const float*>(qkv), static_cast<const float*>(pad), bias, masks,
                         static_cast<float*>(out), scale);

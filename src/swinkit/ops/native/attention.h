@@ -8,7 +8,7 @@
 
 constexpr float LOG2E = 1.44269504f;
 
-// A map and its windows, in tokens; as the caller's int64 array gives them.
+// Maps and their windows, in tokens; s, s2 is the shift. structs.py has the same fields.
 struct Shape {
     int64_t B, H, W, heads, d, M, M2, s, s2, type, threads;
 
@@ -48,7 +48,7 @@ template <class T> inline float softmax_row(const float* scores, int64_t columns
     return sum(total);
 }
 
-// Memory of one thread, aligned for any vector, handed out piece by piece.
+// Memory of one thread, aligned for any vector, handed out piece by piece; each piece may take 63 bytes more.
 class Scratch {
   public:
     explicit Scratch(size_t bytes) : start(static_cast<char*>(std::aligned_alloc(64, up(bytes, 64)))), at(start) {}

@@ -13,15 +13,15 @@ namespace {
 
 // One window and head: inputs, and room for what comes out.
 struct Head {
-    float *q, *k, *v, *out;    // (N, d); `out` is the output's gradient
+    float *q, *k, *v, *grad;   // (N, d); `grad` is the output's gradient
     float *kt, *vt;            // (d, columns)
     float *weights, *scores;   // (N, columns): P, then dS
     float *dq, *dk, *dv;       // (N, d)
 };
 
 void differentiate(const Head& head, const float* start, int64_t N, int64_t columns, int64_t d, float scale) {
-    product({head.q, d, 1, head.kt, columns, d, columns, start, columns, head.weights, columns}, N);
-    product({head.out, d, 1, head.vt, columns, d, columns, nullptr, 0, head.scores, columns}, N);
+    product({{head.q, d, 1}, {head.kt, columns}, d, columns, {start, columns}, {head.weights, columns}}, N);
+    product({{head.grad, d, 1}, {head.vt, columns}, d, columns, {}, {head.scores, columns}}, N);
     for (int64_t i = 0; i < N; ++i) {
         float *p = head.weights + i * columns, *s = head.scores + i * columns;
         float factor = 1.0f / softmax_row(p, columns, scale * LOG2E, p);
@@ -34,9 +34,9 @@ void differentiate(const Head& head, const float* start, int64_t N, int64_t colu
         float mean = sum(total);
         for (int64_t c = 0; c < columns; c += V) store(s + c, load(p + c) * (load(s + c) - mean));
     }
-    product({head.scores, columns, 1, head.k, d, N, d, nullptr, 0, head.dq, d}, N);
-    product({head.scores, 1, columns, head.q, d, N, d, nullptr, 0, head.dk, d}, N);
-    product({head.weights, 1, columns, head.out, d, N, d, nullptr, 0, head.dv, d}, N);
+    product({{head.scores, columns, 1}, {head.k, d}, N, d, {}, {head.dq, d}}, N);
+    product({{head.scores, 1, columns}, {head.q, d}, N, d, {}, {head.dk, d}}, N);  // turned
+    product({{head.weights, 1, columns}, {head.grad, d}, N, d, {}, {head.dv, d}}, N);
 }
 
 void add(float* to, const float* from, int64_t count) {
@@ -56,7 +56,7 @@ void differentiate_all(const Shape& shape, const T* grad_out, const T* qkv, cons
                   take(square), take(square), take(N * d), take(N * d), take(N * d)};
         float* both = take(square);
         int64_t* token = scratch.take<int64_t>(N);
-        for (float* part : {head.q, head.k, head.v, head.out}) std::memset(part, 0, 4 * N * d);
+        for (float* part : {head.q, head.k, head.v, head.grad}) std::memset(part, 0, 4 * N * d);
         std::memset(head.kt, 0, 4 * d * columns);
         std::memset(head.vt, 0, 4 * d * columns);
         int64_t thread = omp_get_thread_num();  // a static schedule gives it the same windows every time
@@ -71,9 +71,9 @@ void differentiate_all(const Shape& shape, const T* grad_out, const T* qkv, cons
                 read_row(row + channels, shape.d, head.k + i * d);
                 read_row(row + 2 * channels, shape.d, head.v + i * d);
                 if (token[i] < 0)
-                    std::memset(head.out + i * d, 0, 4 * d);
+                    std::memset(head.grad + i * d, 0, 4 * d);
                 else
-                    read_row(grad_out + token[i] * channels + h * shape.d, shape.d, head.out + i * d);
+                    read_row(grad_out + token[i] * channels + h * shape.d, shape.d, head.grad + i * d);
             }
             turn_rows(head.k, d, N, d, head.kt, columns);
             turn_rows(head.v, d, N, d, head.vt, columns);
@@ -106,11 +106,10 @@ void differentiate_all(const Shape& shape, const T* grad_out, const T* qkv, cons
 
 // Gradients of `attention`. Each thread adds to its own grad_bias (threads, heads, rows, columns), which may be
 // null, and grad_pad (threads, 3, heads, d); both are zero before. Columns are those of FLOAT.
-extern "C" void attention_backward(const int64_t* numbers, const void* grad_out, const void* qkv, const void* pad,
+extern "C" void attention_backward(const Shape* maps, const void* grad_out, const void* qkv, const void* pad,
                                    const float* bias, const float* masks, void* grad_qkv, float* grad_bias,
                                    float* grad_pad, float scale) {
-    Shape shape;
-    std::memcpy(&shape, numbers, sizeof shape);
+    const Shape& shape = *maps;
     if (shape.type == FLOAT)
         differentiate_all(shape, static_cast<const float*>(grad_out), static_cast<const float*>(qkv),
                           static_cast<const float*>(pad), bias, masks, static_cast<float*>(grad_qkv), grad_bias,

@@ -2,11 +2,11 @@
 
 #include "linear.h"
 
-#if TILES
+#if HAS_TILES
 
 namespace {
 
-// As the caller lays it out: 64-bit integers and pointers.
+// 64-bit integers and pointers: structs.py has the same fields.
 struct Block {
     Shape shape;
     int64_t hidden, pictures, rows;  // pictures of attention, and rows of the MLP, at a time
@@ -24,19 +24,19 @@ struct Merging {
 };
 
 struct Embedding {
-    int64_t B, in, H, W, down, across, C, threads;  // pixels of a picture; of a patch; channels of a token
-    Weights proj;                                   // in x down x across inputs, filled up to a multiple of 32
+    int64_t B, in_chans, H, W, down, across, C, threads;  // pixels of a picture; of a patch; channels of a token
+    Weights proj;                                   // in_chans x down x across inputs, filled up to a multiple of WIDE
     const float *scale, *shift;                     // of the norm, or null
-    const float* images;                            // (B, in, H, W)
+    const float* images;                            // (B, in_chans, H, W)
     bf16 *patches, *out;                            // room for a row of inputs a token; (B, rows, columns, C)
 };
 
 // One patch as a row; what lies beyond the picture is zero.
 void read_patch(const Embedding& e, int64_t b, int64_t row, int64_t column, bf16* to) {
-    for (int64_t c = 0; c < e.in; ++c)
+    for (int64_t c = 0; c < e.in_chans; ++c)
         for (int64_t i = 0; i < e.down; ++i) {
             int64_t y = row * e.down + i, x = column * e.across;
-            const float* from = e.images + ((b * e.in + c) * e.H + y) * e.W + x;
+            const float* from = e.images + ((b * e.in_chans + c) * e.H + y) * e.W + x;
             for (int64_t j = 0; j < e.across; ++j, ++to) put(to, y < e.H && x + j < e.W ? from[j] : 0.0f);
         }
 }
@@ -45,36 +45,36 @@ void read_patch(const Embedding& e, int64_t b, int64_t row, int64_t column, bf16
 
 extern "C" {
 
-void block(const Block* block, float scale, float eps1, float eps2) {
-    const Block& b = *block;
+void block(const Block* call, float scale, float eps1, float eps2) {
+    const Block& b = *call;
     int64_t C = b.shape.channels(), threads = b.shape.threads, area = b.shape.H * b.shape.W;
     for (int64_t first = 0; first < b.shape.B; first += b.pictures) {
         Shape part = b.shape;
         part.B = std::min(b.pictures, b.shape.B - first);
         bf16* x = b.x + first * area * C;
-        linear({b.qkv.weight, b.qkv.bias, C, 3 * C, threads, true, false, eps1}, x, part.B * area, nullptr, b.wide);
+        linear(after_norm({b.qkv, C, 3 * C, threads}, eps1), x, part.B * area, nullptr, b.wide);
         attend_in_tiles(part, b.wide, b.pad, b.bias, b.masks, b.narrow, scale);
-        linear({b.proj.weight, b.proj.bias, C, C, threads, false, false, 0}, b.narrow, part.B * area, x, x);
+        linear({b.proj, C, C, threads}, b.narrow, part.B * area, x, x);
     }
     for (int64_t first = 0; first < b.shape.B * area; first += b.rows) {
         int64_t rows = std::min(b.rows, b.shape.B * area - first);
         bf16* x = b.x + first * C;
-        linear({b.fc1.weight, b.fc1.bias, C, b.hidden, threads, true, true, eps2}, x, rows, nullptr, b.wide);
-        linear({b.fc2.weight, b.fc2.bias, b.hidden, C, threads, false, false, 0}, b.wide, rows, x, x);
+        linear(before_gelu(after_norm({b.fc1, C, b.hidden, threads}, eps2)), x, rows, nullptr, b.wide);
+        linear({b.fc2, b.hidden, C, threads}, b.wide, rows, x, x);
     }
 }
 
-void embedding(const Embedding* embedding, float eps) {
-    const Embedding& e = *embedding;
+void embedding(const Embedding* call, float eps) {
+    const Embedding& e = *call;
     int64_t down = (e.H + e.down - 1) / e.down, across = (e.W + e.across - 1) / e.across, tokens = e.B * down * across;
-    int64_t inputs = e.in * e.down * e.across, wide = up(inputs, 32);
+    int64_t inputs = e.in_chans * e.down * e.across, wide = up(inputs, WIDE);
 #pragma omp parallel for schedule(static) num_threads(e.threads)
     for (int64_t token = 0; token < tokens; ++token) {
         bf16* to = e.patches + token * wide;
         read_patch(e, token / (down * across), token / across % down, token % across, to);
         std::memset(to + inputs, 0, 2 * (wide - inputs));
     }
-    linear({e.proj.weight, e.proj.bias, wide, e.C, e.threads, false, false, 0}, e.patches, tokens, nullptr, e.out);
+    linear({e.proj, wide, e.C, e.threads}, e.patches, tokens, nullptr, e.out);
     if (!e.scale) return;
 #pragma omp parallel for schedule(static) num_threads(e.threads)
     for (int64_t token = 0; token < tokens; ++token) {
@@ -84,8 +84,8 @@ void embedding(const Embedding* embedding, float eps) {
     }
 }
 
-void merging(const Merging* merging, float eps) {
-    const Merging& m = *merging;
+void merging(const Merging* call, float eps) {
+    const Merging& m = *call;
     int64_t down = (m.H + 1) / 2, across = (m.W + 1) / 2, rows = m.B * down * across;
 #pragma omp parallel for schedule(static) num_threads(m.threads)
     for (int64_t token = 0; token < rows; ++token) {
@@ -99,8 +99,7 @@ void merging(const Merging* merging, float eps) {
                 std::memset(to, 0, 2 * m.C);
         }
     }
-    linear({m.reduction.weight, m.reduction.bias, 4 * m.C, 2 * m.C, m.threads, true, false, eps}, m.four, rows,
-           nullptr, m.out);
+    linear(after_norm({m.reduction, 4 * m.C, 2 * m.C, m.threads}, eps), m.four, rows, nullptr, m.out);
 }
 }
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from swinkit.errors import InputError
 from swinkit.files import atomic_path, cache_folder
 from swinkit.machine import cpu_facts
+from swinkit.ops.native import structs
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,16 @@ WHOLE = b"swinkit: this library is whole"
 _HERE = Path(__file__).parent
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_SHAPE = ctypes.POINTER(structs.Shape)
 _SIGNATURES: dict[str, tuple[type | None, Sequence[type]]] = {
     "has_matrix_unit": (_INT, ()),
     "attention_columns": (_INT, (_INT, _INT)),
     "expand_bias": (None, (_POINTER, _INT, _INT, _INT, _FLOAT, _FLOAT, _INT, _POINTER)),
-    "attention": (None, (*[_POINTER] * 6, _FLOAT)),
-    "attention_backward": (None, (*[_POINTER] * 9, _FLOAT)),
-    "block": (None, (_POINTER, _FLOAT, _FLOAT, _FLOAT)),
-    "merging": (None, (_POINTER, _FLOAT)),
-    "embedding": (None, (_POINTER, _FLOAT)),
+    "attention": (None, (_SHAPE, *[_POINTER] * 5, _FLOAT)),
+    "attention_backward": (None, (_SHAPE, *[_POINTER] * 8, _FLOAT)),
+    "block": (None, (ctypes.POINTER(structs.Block), _FLOAT, _FLOAT, _FLOAT)),
+    "merging": (None, (ctypes.POINTER(structs.Merging), _FLOAT)),
+    "embedding": (None, (ctypes.POINTER(structs.Embedding), _FLOAT)),
 }
 
 
@@ -72,7 +74,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return open_library(build(native_options())), None
     except Missing as error:
-        logger.info("window attention: no compiled kernels: %s", error)
+        logger.info("no compiled CPU kernels: %s", error)
         return None, str(error)
 
 
@@ -119,7 +121,7 @@ def build(options: Sequence[str], folder: Path | None = None) -> Path:
         ) from error
     except (OSError, subprocess.SubprocessError, InputError) as error:
         raise Missing(str(error)) from error
-    logger.info("window attention: compiled the CPU kernels")
+    logger.info("compiled the CPU kernels")
     return path
 
 

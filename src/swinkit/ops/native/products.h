@@ -3,18 +3,25 @@
 
 #include "vectors.h"
 
-// Where the numbers of a product are: out (rows, columns) = start + A (rows, depth) B (depth, columns).
-// A's steps are free, so that it may be taken turned; B and out have their rows one after the other.
+// A matrix: where it begins, and the step to its next row.
+template <class T> struct Matrix {
+    T* at;
+    int64_t row;
+};
+
+// One that may be taken turned: the steps to its next row and to the next number of a row.
+struct AnyMatrix {
+    const float* at;
+    int64_t row, column;
+};
+
+// out (rows, columns) = start + a (rows, depth) b (depth, columns).
 struct Product {
-    const float* a;
-    int64_t down, across;  // steps of A to the next row, to the next of depth
-    const float* b;
-    int64_t b_row;
-    int64_t depth, columns;  // columns: a multiple of V
-    const float* start;      // (rows, columns) like out, or null for zeros
-    int64_t start_row;
-    float* out;
-    int64_t out_row;
+    AnyMatrix a;
+    Matrix<const float> b;
+    int64_t depth, columns;     // columns: a multiple of V
+    Matrix<const float> start;  // {} for zeros
+    Matrix<float> out;
 };
 
 constexpr int64_t ROWS = V == 16 ? 7 : 6;  // rows of sums in registers
@@ -23,16 +30,16 @@ template <int rows, int vectors> inline void product_block(const Product& p, int
     Vec sums[rows][vectors];
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < vectors; ++c)
-            sums[r][c] = p.start ? load(p.start + (row + r) * p.start_row + column + c * V) : Vec{};
-    const float *a = p.a + row * p.down, *b = p.b + column;
-    for (int64_t k = 0; k < p.depth; ++k, a += p.across, b += p.b_row) {
+            sums[r][c] = p.start.at ? load(p.start.at + (row + r) * p.start.row + column + c * V) : Vec{};
+    const float *a = p.a.at + row * p.a.row, *b = p.b.at + column;
+    for (int64_t k = 0; k < p.depth; ++k, a += p.a.column, b += p.b.row) {
         Vec values[vectors];
         for (int c = 0; c < vectors; ++c) values[c] = load(b + c * V);
         for (int r = 0; r < rows; ++r)
-            for (int c = 0; c < vectors; ++c) sums[r][c] += a[r * p.down] * values[c];
+            for (int c = 0; c < vectors; ++c) sums[r][c] += a[r * p.a.row] * values[c];
     }
     for (int r = 0; r < rows; ++r)
-        for (int c = 0; c < vectors; ++c) store(p.out + (row + r) * p.out_row + column + c * V, sums[r][c]);
+        for (int c = 0; c < vectors; ++c) store(p.out.at + (row + r) * p.out.row + column + c * V, sums[r][c]);
 }
 
 template <int rows> inline void product_rows(const Product& p, int64_t row) {

@@ -1,13 +1,13 @@
 // Window attention, forward, in bfloat16 on the matrix unit: 16 queries and 32 keys at a time.
 //
-// A tile holds 16 rows of 64 bytes. A product of tiles adds, for each row of A and column of B, pairs of
-// neighbouring channels: keys are laid out as (pair of channels, key, 2), values as (pair of keys, channel, 2).
-// Tiles of scores begin as the bias, so that adding it costs nothing. Legend: as in attention.cpp.
+// A tile holds 16 rows of 64 bytes (see TILE and WIDE). A product of tiles adds, for each row of A and column of B,
+// pairs of neighbouring channels: keys are laid out as (pair of channels, key, 2), values as (pair of keys, channel,
+// 2). Tiles of scores begin as the bias, so that adding it costs nothing. Legend: as in attention.cpp.
 
 #include "tiles.h"
 #include "turn.h"
 
-#if TILES
+#if HAS_TILES
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ void multiply_keys(const Head& head, int64_t row) {
         const float* bias = head.bias + row * head.columns + column;
         _tile_loadd(0, bias, 4 * head.columns);
         _tile_loadd(1, bias + TILE, 4 * head.columns);
-        for (int64_t c = 0; c < head.wide; c += 32) {
+        for (int64_t c = 0; c < head.wide; c += WIDE) {
             const bf16* k = head.k + c * head.columns + 2 * column;
             _tile_loadd(4, head.q + row * head.wide + c, 2 * head.wide);
             _tile_loadd(5, k, 4 * head.columns);
@@ -54,7 +54,7 @@ void multiply_values(const Head& head) {
     for (int64_t channel = 0; channel < head.wide; channel += 2 * TILE) {
         _tile_zero(2);
         _tile_zero(3);
-        for (int64_t key = 0; key < head.columns; key += 32) {
+        for (int64_t key = 0; key < head.columns; key += WIDE) {
             const bf16* v = head.v + key * head.wide + 2 * channel;
             _tile_loadd(4, head.weights + key, 2 * head.columns);
             _tile_loadd(5, v, 4 * head.wide);
@@ -69,8 +69,8 @@ void multiply_values(const Head& head) {
 
 // q, k and v of a head as the products want them; what is beyond N tokens or d channels is zero.
 void pack(const Head& head, const bf16* const* rows, int64_t N, int64_t d, int64_t channels) {
-    for (int64_t c = 0; c < head.wide; c += 32) {
-        __mmask32 some = c + 32 <= d ? ~0u : (1u << (d - c)) - 1;
+    for (int64_t c = 0; c < head.wide; c += WIDE) {
+        __mmask32 some = c + WIDE <= d ? ~0u : (1u << (d - c)) - 1;
         auto read = [&](int64_t part, int64_t i) {
             return i < N ? _mm512_maskz_loadu_epi16(some, rows[i] + part * channels + c) : _mm512_setzero_si512();
         };
@@ -100,11 +100,11 @@ bool has_tiles() {
 void attend_in_tiles(const Shape& shape, const bf16* qkv, const bf16* pad, const float* bias, const float* masks,
                      bf16* out, float scale) {
     int64_t N = shape.tokens(), d = shape.d, channels = shape.channels();
-    int64_t columns = up(N, 32), rows = up(N, TILE), wide = up(d, 32);
+    int64_t columns = up(N, WIDE), rows = up(N, TILE), wide = up(d, WIDE);
     float factor = scale * LOG2E;
 #pragma omp parallel num_threads(shape.threads)
     {
-        Tiles tiles;
+        TileSetup setup;
         Scratch scratch(2 * wide * (rows + 2 * columns) + (4 + 2) * TILE * columns + 4 * TILE * wide + 16 * N + 1024);
         Head head{};
         head.q = scratch.take<bf16>(rows * wide);

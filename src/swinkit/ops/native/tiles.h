@@ -1,33 +1,35 @@
-// Attention by the matrix unit of some processors (AMX), and the softmax both ways share.
+// The matrix unit of some processors (AMX): whether it is there, how it is set up, attention on it.
 #pragma once
 
 #include "attention.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__) && defined(__linux__)
-#define TILES 1
+#define HAS_TILES 1
 #else
-#define TILES 0
+#define HAS_TILES 0
 #endif
 
-#if TILES
+#if HAS_TILES
 
-constexpr int TILE = 16;
+constexpr int TILE = 16;  // rows of a tile, and numbers of float in a row
+constexpr int WIDE = 32;  // numbers of bfloat16 in a row
 
+// How eight tiles are set up, as the processor reads it: bytes of a row and rows of each.
 struct alignas(64) Palette {
     uint8_t palette = 1, first = 0, none[14] = {};
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Other libraries remember how they set up tiles, so we leave them as they were.
-class Tiles {
+// Sets tiles up for one thread. Other libraries remember how they did, so it leaves them as they were.
+class TileSetup {
   public:
-    Tiles() {
+    TileSetup() {
         _tile_storeconfig(&before);
         Palette ours;
         _tile_loadconfig(&ours);
     }
-    ~Tiles() {
+    ~TileSetup() {
         if (before.palette)
             _tile_loadconfig(&before);
         else

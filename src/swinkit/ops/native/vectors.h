@@ -49,6 +49,7 @@ inline void store(bf16* to, Vec x) {
 #endif
 }
 
+// One number to float, and back as `store` rounds.
 inline float one(float x) { return x; }
 
 inline float one(bf16 x) {

@@ -4,7 +4,6 @@ Legend: B pictures, H W rows and columns of the map, h heads, d channels a head,
 R, K: rows and columns of a window's scores, N rounded up as the kernels want it; P threads.
 """
 
-import ctypes
 import functools
 from typing import Any
 
@@ -13,11 +12,11 @@ from torch import Tensor
 from torch.library import custom_op
 
 from swinkit.ops.native.library import library
+from swinkit.ops.native.structs import BFLOAT16, FLOAT, Shape
 from swinkit.ops.windows import MASKED, Pair, region_mask, relative_position_index
 
-FLOAT, BFLOAT16 = 0, 1
 CODES = {torch.float32: FLOAT, torch.bfloat16: BFLOAT16}
-"""Types as the kernels name them."""
+"""Types as the kernels number them."""
 
 CPU = torch.device("cpu")
 
@@ -43,8 +42,8 @@ def forward_op(
     source, token_3hd = qkv.contiguous(), _token(pad_qkv, qkv)
     bias_hRK = scores_bias(bias_table, qkv.shape[4], cut, scale, code)
     tensors = (source, token_3hd, bias_hRK, score_masks(cut, by, scale, code), out_BHWC)
-    numbers = _numbers(qkv, cut, by, torch.get_num_threads())
-    library().attention(numbers, *map(_pointer, tensors), scale)
+    shape = _shape(qkv, cut, by, torch.get_num_threads())
+    library().attention(shape, *map(_pointer, tensors), scale)
     return out_BHWC
 
 
@@ -73,24 +72,24 @@ def backward_op(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of qkv, the bias table and the padding's token; the latter two empty where there is none."""
     h, d = qkv.shape[4:]
-    pair, N = (window[0], window[1]), window[0] * window[1]
+    cut, by, N = (window[0], window[1]), (shift[0], shift[1]), window[0] * window[1]
     grad_qkv, grad_table, grad_pad = _backward_fake(grad_out, qkv, bias_table, pad_qkv, window, shift, scale)
-    bias_hRK = scores_bias(bias_table, h, pair, scale, FLOAT)
+    bias_hRK = scores_bias(bias_table, h, cut, scale, FLOAT)
     threads = max(1, min(torch.get_num_threads(), LARGEST // (4 * bias_hRK.numel())))
     bias_PhRK = bias_hRK.new_zeros(threads, *bias_hRK.shape) if bias_table is not None else None
     pad_P3hd = bias_hRK.new_zeros(threads, 3, h, d)
     token_3hd = _token(pad_qkv, qkv)
     grad_out, source = grad_out.to(qkv.dtype).contiguous(), qkv.contiguous()
-    masks = score_masks(pair, (shift[0], shift[1]), scale, FLOAT)
+    masks = score_masks(cut, by, scale, FLOAT)
     library().attention_backward(
-        _numbers(qkv, pair, (shift[0], shift[1]), threads),
+        _shape(qkv, cut, by, threads),
         *map(_pointer, (grad_out, source, token_3hd, bias_hRK, masks, grad_qkv, bias_PhRK, pad_P3hd)),
         scale,
     )
     if bias_table is not None and bias_PhRK is not None:
         bias_hNN = bias_PhRK.sum(0)[:, :N, :N]
         table = bias_hNN.new_zeros(bias_table.shape)
-        rows = relative_position_index(pair, bias_hNN.device).flatten()
+        rows = relative_position_index(cut, bias_hNN.device).flatten()
         grad_table.copy_(table.index_add_(0, rows, bias_hNN.permute(1, 2, 0).flatten(0, 1)))
     if pad_qkv is not None:
         grad_pad.copy_(pad_P3hd.sum(0))
@@ -166,9 +165,9 @@ def _sides(window: Pair, code: int) -> Pair:
     return -(-N // 16) * 16, int(library().attention_columns(N, code))
 
 
-def _numbers(qkv: Tensor, window: Pair, shift: Pair, threads: int) -> Any:
+def _shape(qkv: Tensor, window: Pair, shift: Pair, threads: int) -> Shape:
     B, H, W, _, h, d = qkv.shape
-    return (ctypes.c_int64 * 11)(B, H, W, h, d, *window, *shift, CODES[qkv.dtype], threads)
+    return Shape(B, H, W, h, d, *window, *shift, CODES[qkv.dtype], threads)
 
 
 def _token(pad_qkv: Tensor | None, like: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ This module imports no Triton: `attend` does, when it is first called.
 import torch
 from torch import Tensor
 
-from swinkit.ops.kernels import DTYPES, missing, tf32
 from swinkit.ops.transformed import why_not_differentiated
+from swinkit.ops.triton_support import DTYPES, missing, tf32
 from swinkit.ops.window_attention.triton_configs import MAX_CHANNELS
 from swinkit.ops.windows import Pair
 

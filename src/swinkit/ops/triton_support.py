@@ -1,4 +1,4 @@
-"""Whether our Triton kernels can run here, and how they multiply float32. This module imports no Triton."""
+"""Whether Triton kernels can run here, and how ours multiply float32. This module imports no Triton."""
 
 import importlib.util
 import os
