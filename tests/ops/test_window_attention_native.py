@@ -133,6 +133,17 @@ def test_what_is_not_a_number_stays_in_its_window(bad, dtype):
     assert out[0, :4, 4:].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_columns_that_are_no_token_weigh_nothing_beside_the_lowest_scores(dtype):
+    """N = 16 is filled up to 32 columns on the matrix unit."""
+    qkv = torch.randn(1, 8, 8, 3, 1, 16).to(dtype)
+    lowest = torch.full((49, 1), -torch.inf)
+    assert window_attention(qkv, lowest, window=(4, 4), impl="native").isnan().all()  # as in the reference
+    qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :] = 1e16, -1e16, 1
+    out = window_attention(qkv, None, window=(4, 4), shift=(2, 2), impl="native")
+    torch.testing.assert_close(out, torch.ones_like(out))
+
+
 @pytest.mark.parametrize(
     "options", [{"appearance": False}, {"scale": 0.0}, {"scale": -0.5}, {"scale": 1e-40}, {"dropout": 0.3}]
 )

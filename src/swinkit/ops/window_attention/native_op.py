@@ -5,6 +5,7 @@ R, K: rows and columns of a window's scores, N rounded up as the kernels want it
 """
 
 import functools
+import math
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ CODES = {torch.float32: FLOAT, torch.bfloat16: BFLOAT16}
 
 CPU = torch.device("cpu")
 
-NOWHERE = -1e30
+NOWHERE = -math.inf
 """Score of a column that is no token."""
 
 LARGEST = 1 << 28
