@@ -25,7 +25,7 @@ from swinkit.weights import from_swinkit
 ROOT = Path(__file__).resolve().parent
 TOLERANCE = 1e-5
 """Largest difference relative to the tensor's largest value, float32."""
-IMPLS = tuple(
+IMPLS: tuple[Any, ...] = tuple(
     name
     for name in IMPLEMENTATIONS
     if name != "triton" and can_run(name, torch.zeros(1, 1, 1, 3, 1, 1)) is None
