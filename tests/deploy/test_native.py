@@ -160,6 +160,7 @@ def test_optimize_takes_it_by_name():
     fast = optimize(model, images, engines=["native"], dtype=torch.bfloat16, remember=False)
     assert fast.engine == "native"
     assert fast(torch.randn(2, 3, 64, 40)).shape == (2, 3)
+    assert len(fast._forms) == 1  # weights are packed once
 
 
 def test_what_it_cannot_run_it_names(monkeypatch):

@@ -326,6 +326,12 @@ def test_few_sizes_are_kept(classifier, images):
     assert len(fast._forms) == module.MAX_SIZES
 
 
+def test_a_form_for_any_size_is_built_once(classifier, images):
+    fast = optimize(classifier, images, engines=["plain"])
+    fast(torch.randn(3, 3, 40, 24))
+    assert len(fast._forms) == 1
+
+
 def test_models_without_a_folded_form_say_so(images):
     if missing("timm"):
         pytest.skip("timm is not installed")

@@ -70,6 +70,7 @@ class Engine:
         why_not: (model, device, dtype) -> why it cannot run here, None when it can.
         build: (model, example, dtype) -> a function for pictures of the example's shape.
         any_batch: whether that function takes other batches too.
+        any_size: whether it takes other sizes and batches too.
         devices: kinds of device it is for.
         quick: whether it builds in seconds; the others are tried only when asked for by name.
     """
@@ -77,6 +78,7 @@ class Engine:
     why_not: Callable[[nn.Module, torch.device, torch.dtype], str | None]
     build: Callable[[nn.Module, Tensor, torch.dtype], Run]
     any_batch: bool
+    any_size: bool = False
     devices: tuple[str, ...] = ("cpu", "cuda")
     quick: bool = True
 
@@ -341,9 +343,11 @@ def fastest(forms: dict[Any, Callable[[], Run]], example: Tensor) -> tuple[Any, 
 
 
 ENGINES: dict[str, Engine] = {
-    "plain": Engine(why_not=_always, build=_plain, any_batch=True),
+    "plain": Engine(why_not=_always, build=_plain, any_batch=True, any_size=True),
     "eager": Engine(why_not=_foldable, build=_eager, any_batch=True),
-    "native": Engine(why_not=_on_the_matrix_unit, build=_native, any_batch=True, devices=("cpu",)),
+    "native": Engine(
+        why_not=_on_the_matrix_unit, build=_native, any_batch=True, any_size=True, devices=("cpu",)
+    ),
     "inductor": Engine(why_not=_compiles, build=_inductor(None), any_batch=False),
     "inductor-autotune": Engine(
         why_not=_compiles, build=_inductor("max-autotune"), any_batch=False, quick=False

@@ -251,8 +251,10 @@ class _Trial:
 
 
 def form_key(engine: str, images_BCHW: Tensor) -> tuple[str | int, ...]:
-    """What a form is made for: the engine, the size, and the batch where the engine needs it."""
+    """What a form is made for: the engine, and the size and batch where the engine needs them."""
     shape = tuple(images_BCHW.shape)
+    if ENGINES[engine].any_size:
+        return (engine,)
     return (engine, *(shape[2:] if ENGINES[engine].any_batch else shape))
 
 
