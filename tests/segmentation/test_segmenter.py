@@ -181,8 +181,8 @@ def test_a_rare_class_is_learned(settings: dict) -> None:
         images[picture, :, row : row + 8, column : column + 8] += 2
     model = tiny(num_classes=2)
     losses = SegmentationLoss(LossConfig(**settings), 2, pixels=(4 * 64 * 64 - 256, 256))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(100):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(150):
         optimizer.zero_grad()
         losses(model.forward_heads(images), target).backward()
         optimizer.step()

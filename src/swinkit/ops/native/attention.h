@@ -39,9 +39,9 @@ inline int64_t find_window(const Shape& shape, int64_t number, int64_t* token) {
 template <class T> inline float softmax_row(const float* scores, int64_t columns, float factor, T* out) {
     Vec top = load(scores);
     for (int64_t c = V; c < columns; c += V) top = larger(load(scores + c), top);
-    Vec most = splat(largest(top) * factor), total = {};
+    Vec most = splat(largest(top)), total = {};  // taken away first: rounding a large product would show
     for (int64_t c = 0; c < columns; c += V) {
-        Vec e = exp2_below_zero(load(scores + c) * factor - most);
+        Vec e = exp2_below_zero((load(scores + c) - most) * factor);
         total += e;
         store(out + c, e);
     }
