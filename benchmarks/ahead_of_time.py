@@ -1,14 +1,19 @@
 """What the scripts that compile kernels ahead of time share: chips, and how to read machine code."""
 
+import argparse
 import hashlib
+import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import triton
+from rich.console import Console
+from rich.table import Table
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.compiler import compile as compile_kernel
@@ -25,6 +30,9 @@ SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, 
 TENSOR_INSTRUCTION = r"\bHMMA|\bHGMMA|\bUTC\w*MMA|v_mfma"
 
 Row = dict[str, Any]
+
+FOUND = ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes")
+"""What of `inspect` the scripts show."""
 
 
 def source(
@@ -106,3 +114,33 @@ def _read_amd(binary: Any) -> Row:
 
 def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def arguments(description: str | None, choices: Collection[str], kind: str) -> argparse.Namespace:
+    """The options of a script; `choices` are what --only takes, each a `kind`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=choices, help=f"one {kind}")
+    parser.add_argument("--target", choices=TARGETS, help="one chip")
+    parser.add_argument("--cases", type=int, default=None, help="the first so many only")
+    parser.add_argument("--resume", action="store_true", help="go on where the results file ends")
+    return parser.parse_args()
+
+
+def rows_of(path: Path, fields: Sequence[str] = ()) -> list[Row]:
+    """Rows of an earlier run that have these fields and say what they are made of. None without a file."""
+    try:
+        rows = json.loads(path.read_text())["results"]["rows"]
+        return [row for row in rows if row.keys() >= {"digest", *fields}]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def show(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Print some columns of a table."""
+    table = Table(*columns)
+    for row in rows:
+        values = (row[name] for name in columns)
+        table.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in values))
+    Console(width=220).print(table)

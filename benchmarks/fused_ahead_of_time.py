@@ -11,9 +11,7 @@ Launches of several widths can share one code, which is compiled once. --resume 
 has of the same code and Triton, and goes on. The file is written after every one.
 """
 
-import argparse
 import itertools
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -22,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from triton.compiler import ASTSource
 
 import ahead_of_time as ahead
@@ -40,7 +36,6 @@ WIDTHS = (96, 128, 192, 256, 384, 512, 768, 1024, 1536)
 """Channels of the stages of Swin-T, S, B and L."""
 
 LAUNCHES = ("qkv", "proj", "fc1", "fc2", "mlp", "merge")
-FOUND = ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes", "problems")
 
 NAME = "fused_ahead_of_time"
 
@@ -185,23 +180,12 @@ def bytes_of_a_row(case: Case) -> dict[str, Any]:
 
 def kept_rows(path: Path, digests: Collection[str]) -> list[dict[str, Any]]:
     """Rows of an earlier run whose code is still one of these. None without a file."""
-    try:
-        rows = json.loads(path.read_text())["results"]["rows"]
-        return [row for row in rows if row["digest"] in digests]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    return [row for row in ahead.rows_of(path) if row["digest"] in digests]
 
 
 def main() -> int:
     """Compile, print tables, write results/fused_ahead_of_time.json; 1 if anything is found wanting."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", choices=LAUNCHES, help="one launch")
-    parser.add_argument("--target", choices=TARGETS, help="one chip")
-    parser.add_argument("--cases", type=int, default=None, help="the first so many only")
-    parser.add_argument("--resume", action="store_true", help="go on where the results file ends")
-    args = parser.parse_args()
+    args = ahead.arguments(__doc__, LAUNCHES, "launch")
     every = distinct(every_case())
     rows = kept_rows(RESULTS / f"{NAME}.json", every) if args.resume else []
     done = {row["digest"] for row in rows}
@@ -220,19 +204,11 @@ def main() -> int:
         rows.append(row)
         results = {"triton": version("triton"), "codes": len(every), "rows": rows, "bytes_of_a_row": moved}
         path = write_results(NAME, results, folder=RESULTS)
-    show(rows, ("kernel", "target", "dtype", "launches", *FOUND))
-    show(moved, tuple(moved[0]))
+    ahead.show(rows, ("kernel", "target", "dtype", "launches", *ahead.FOUND, "problems"))
+    ahead.show(moved, tuple(moved[0]))
     print(f"{len(rows)} of {len(every)} codes compiled, of these {len(done)} in earlier runs")
     print(f"written: {path or 'nothing new'}")
     return 1 if any(row["problems"] for row in rows) else 0
-
-
-def show(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Print some columns of a table."""
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in columns))
-    Console(width=220).print(table)
 
 
 if __name__ == "__main__":

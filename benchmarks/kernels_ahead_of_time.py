@@ -12,9 +12,7 @@ file has of the same kernel, constants, options and Triton, and goes on: after a
 touches are compiled again. --cases then counts new ones. The file is written after every case.
 """
 
-import argparse
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -23,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from triton.compiler import ASTSource
 
 import ahead_of_time as ahead
@@ -48,6 +44,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 TYPES = {"scale": "fp32", "dropout": "fp32", "seed": "*i64"} | dict.fromkeys(
     ("table", "pad", "log_sum", "delta", "grad_bias", "grad_pad"), "*fp32"
 )
+
+FIELDS = ("kernel", "target", "window", "channels", "dtype", "tf32", "padded")
+"""What tells one case from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +167,7 @@ def bytes_of_a_window(case: Case) -> dict[str, float]:
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of an earlier run that still hold: those whose code is made of the same. None without a file."""
-    try:
-        rows = json.loads(path.read_text())["results"]["rows"]
-        found = {name_of(row): row for row in rows if "digest" in row}
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    found = {name_of(row): row for row in ahead.rows_of(path, FIELDS)}
     cases = [case for case in every_case() if name_of(asdict(case)) in found]
     kept = [(found[name_of(asdict(case))], digest_of(case)) for case in cases]
     return [row for row, digest in kept if row["digest"] == digest]
@@ -180,8 +175,7 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
 
 def name_of(row: dict[str, Any]) -> str:
     """What tells one case's row from another's."""
-    fields = ("kernel", "target", "window", "channels", "dtype", "tf32", "padded")
-    return " ".join(str(list(value) if isinstance(value := row[name], tuple) else value) for name in fields)
+    return " ".join(str(list(value) if isinstance(value := row[name], tuple) else value) for name in FIELDS)
 
 
 def write(rows: list[dict[str, Any]]) -> Path:
@@ -193,14 +187,7 @@ def write(rows: list[dict[str, Any]]) -> Path:
 
 def main() -> int:
     """Compile, print a table, write results/kernels_ahead_of_time.json; 1 if anything is found wanting."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", choices=KERNELS, help="one kernel")
-    parser.add_argument("--target", choices=TARGETS, help="one chip")
-    parser.add_argument("--cases", type=int, default=None, help="the first so many only")
-    parser.add_argument("--resume", action="store_true", help="go on where the results file ends")
-    args = parser.parse_args()
+    args = ahead.arguments(__doc__, KERNELS, "kernel")
     cases = [
         case
         for case in every_case((args.target,) if args.target else tuple(TARGETS))
@@ -227,13 +214,7 @@ def main() -> int:
         "warps",
         "stages",
     )
-    found = ("registers", "spills", "shared", "tensor_instructions", "loads_of_16_bytes", "ratio", "problems")
-    table = Table(*columns, *found)
-    for row in rows:
-        table.add_row(
-            *(f"{row[name]:.2f}" if name == "ratio" else str(row[name]) for name in columns + found)
-        )
-    Console(width=220).print(table)
+    ahead.show(rows, (*columns, *ahead.FOUND, "ratio", "problems"))
     print(f"{len(rows)} of {len(list(every_case()))} cases compiled, of these {len(done)} in earlier runs")
     print(f"written: {path or 'nothing new'}")
     return 1 if any(row["problems"] for row in rows) else 0

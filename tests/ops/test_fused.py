@@ -163,7 +163,7 @@ def test_compiling_goes_on_where_it_ended(script, monkeypatch, tmp_path):
             "dtype": "",
             "launches": [],
         }
-        return known | dict.fromkeys(script.FOUND, 0) | {"problems": []}
+        return known | dict.fromkeys(script.ahead.FOUND, 0) | {"problems": []}
 
     monkeypatch.setattr(script, "inspect", inspect)
     words = ["fused", "--target", "sm_90", "--only", "mlp"]

@@ -1,12 +1,15 @@
 """Compiling and loading the kernels for a CPU."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from swinkit.ops.native import library
 
@@ -145,3 +148,16 @@ def test_a_machine_without_a_compiler_attends_in_chunks(tmp_path: Path):
     assert "no C++ compiler" in done.stdout.splitlines()[0]
     assert done.stdout.splitlines()[1] == "(1, 8, 8, 16)"
     assert '"auto" chose "chunked"' in done.stderr
+
+
+def test_the_kernels_gelu_is_as_close_as_their_readme_says():
+    text = (Path(library.__file__).parent / "rows.h").read_text()
+    body = text[text.index("inline Vec rough_gelu") :]
+    first, *rest = re.findall(r"(?:splat\(|u )([+-]? ?0\.\d+)f", body[body.index("Vec q") :])
+    x = torch.linspace(-8, 8, 20001, dtype=torch.float64)
+    t = x.clamp(-4, 4)
+    u, q = t * t / 8 - 1, torch.full_like(x, float(first))
+    for coefficient in rest:
+        q = q * u + float(coefficient.replace(" ", ""))
+    assert len(rest) == 6
+    assert (x * (t * q + 0.5) - F.gelu(x)).abs().max() < 2e-4

@@ -31,7 +31,7 @@ def count_flops(
         for index in range(depth):
             total += 2 * tokens * channels * int(channels * config.mlp_ratio)
             shifted = config.shift and index % 2 == 1
-            shift = fit_shift(maps[stage], window, config.window_policy) if shifted else (0, 0)
+            shift = fit_shift(maps[stage], window, config.window_policy, shifted=shifted)
             total += _mixing(config, maps[stage], window, shift, channels)
     return total + num_classes * channels_out(config)
 

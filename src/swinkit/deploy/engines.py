@@ -401,8 +401,8 @@ ENGINES: dict[str, Engine] = {
 """Name -> engine.
 
 "plain" is the model as it is, "eager" its folded form, "native" our C++ kernels on a CPU's matrix unit.
-"inductor" is compiled with its weights frozen: the folded form on a CPU, the model on a GPU. "fused" is its
-form on our GPU kernels, compiled alike. "onnxruntime" and "openvino" run the folded form as an ONNX graph.
-"float8" has linear layers in float8. "-graphs" is replayed as a CUDA graph, "-autotune" tries several
-programs for each matrix product.
+"inductor" is compiled with its weights frozen: the model where our kernels attend, else its folded form.
+"fused" is its form on our GPU kernels, compiled alike. "onnxruntime" and "openvino" run the folded form as
+an ONNX graph. "float8" has linear layers in float8. "-graphs" is replayed as a CUDA graph, "-autotune"
+tries several programs for each matrix product.
 """

@@ -132,9 +132,8 @@ def _windows(block: Block, size: Pair) -> Tensor:
     if isinstance(block, SwinBlock):
         return window_order(size, block.attn.window, block.shift_for(size))
     window = block.spatial_mlp.window
-    return mixer_order(
-        size, window, fit_shift(size, window, block.window_policy) if block.shifted else (0, 0)
-    )
+    shift = fit_shift(size, window, block.window_policy, shifted=block.shifted)
+    return mixer_order(size, window, shift)
 
 
 def _block(block: Block, size: Pair, before: Tensor, own: Tensor, slots: Tensor) -> FoldedBlock:

@@ -81,7 +81,7 @@ class FusedBlock(nn.Module):
             qkv.unflatten(-1, self.parts),
             self.table,
             window=self.window,
-            shift=fit_shift(map_size, self.window, self.window_policy) if self.shifted else (0, 0),
+            shift=fit_shift(map_size, self.window, self.window_policy, shifted=self.shifted),
             pad_qkv=self.pad_qkv,
             appearance=self.appearance,
             impl=self.impl,

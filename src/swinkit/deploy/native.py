@@ -191,7 +191,7 @@ class _Block:
     def __call__(self, x_BHWC: Tensor, room: Room) -> None:
         """Compute in place."""
         B, H, W, C = x_BHWC.shape
-        shift = fit_shift((H, W), self.window, self.window_policy) if self.shifted else (0, 0)
+        shift = fit_shift((H, W), self.window, self.window_policy, shifted=self.shifted)
         pictures = max(1, min(B, HELD // (2 * 3 * C * H * W)))
         rows = max(BLOCK, min(B * H * W, HELD // (2 * self.hidden)) // BLOCK * BLOCK)
         masks = score_masks(self.window, shift, self.scale, BFLOAT16)

@@ -56,7 +56,7 @@ class SwinBlock(nn.Module):
 
     def shift_for(self, map_size: Pair) -> Pair:
         """Shift (rows, columns) of this block over a map of `map_size`."""
-        return fit_shift(map_size, self.attn.window, self.window_policy) if self.shifted else (0, 0)
+        return fit_shift(map_size, self.attn.window, self.window_policy, shifted=self.shifted)
 
 
 class SwinMixerBlock(nn.Module):
@@ -86,6 +86,6 @@ class SwinMixerBlock(nn.Module):
         """Map (B, H, W, C) to (B, H, W, C)."""
         map_size = (x_BHWC.shape[1], x_BHWC.shape[2])
         window = self.spatial_mlp.window
-        shift = fit_shift(map_size, window, self.window_policy) if self.shifted else (0, 0)
+        shift = fit_shift(map_size, window, self.window_policy, shifted=self.shifted)
         x_BHWC = x_BHWC + self.drop_path(self.spatial_mlp(self.norm1(x_BHWC), shift))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))

@@ -47,8 +47,13 @@ def fit_window(map_size: Pair, window: Pair, policy: WindowPolicy) -> Pair:
     return window
 
 
-def fit_shift(map_size: Pair, window: Pair, policy: WindowPolicy) -> Pair:
-    """Shift of a shifted block over a map of `map_size`: half a window, or 0 where the policy drops it."""
+def fit_shift(map_size: Pair, window: Pair, policy: WindowPolicy, *, shifted: bool = True) -> Pair:
+    """Shift of a block over a map of `map_size`: half a window, or 0 where the policy drops it.
+
+    A block that is not `shifted` has none.
+    """
+    if not shifted:
+        return (0, 0)
     half = (window[0] // 2, window[1] // 2)
     if policy == "pad":
         return half
@@ -108,6 +113,15 @@ def region_mask(map_size: Pair, window: Pair, shift: Pair, device: torch.device 
     return ids_TN[:, :, None] == ids_TN[:, None, :]
 
 
+def masked_pairs(window: Pair, shift: Pair, device: torch.device | None = None) -> Tensor:
+    """Which tokens of a shifted window may not attend to each other: (4, N, N) of bool.
+
+    For windows inside the map, in its last column of windows, in its last row, and in both; there are no
+    other kinds, however large the map.
+    """
+    return ~region_mask((2 * window[0], 2 * window[1]), window, shift, device)
+
+
 def relative_position_index(window: Pair, device: torch.device | None = None) -> Tensor:
     """Row of the bias table for each pair of tokens of a window: (N, N) of int64 (equation 4)."""
     rows = torch.arange(window[0], device=device)[:, None].expand(window).reshape(-1)
@@ -121,3 +135,12 @@ def expand_bias(table: Tensor, window: Pair) -> Tensor:
     """Bias of every pair of tokens, (heads, N, N), from the table ((2M-1) * (2M'-1), heads)."""
     index_NN = relative_position_index(window, table.device)
     return table[index_NN.flatten()].view(*index_NN.shape, -1).permute(2, 0, 1)
+
+
+def collect_bias(bias_hNN: Tensor, window: Pair, like: Tensor) -> Tensor:
+    """The table that numbers of all pairs of tokens (heads, N, N) add up to; undoes `expand_bias`.
+
+    It has `like`'s shape and the numbers' dtype.
+    """
+    rows = relative_position_index(window, bias_hNN.device).flatten()
+    return bias_hNN.new_zeros(like.shape).index_add_(0, rows, bias_hNN.permute(1, 2, 0).flatten(0, 1))

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from swinkit.ops.window_attention.gradients import empty_gradients, needed_gradients
 from swinkit.ops.windows import (
     MASKED,
     Pair,
+    collect_bias,
     expand_bias,
+    masked_pairs,
     padded_size,
     partition,
-    region_mask,
-    relative_position_index,
 )
 
 CHUNK = 1 << 17
@@ -189,9 +190,7 @@ def backward_op(
                 pad_token += rows.reshape(g * N, 3 * C)[chunk.empty].sum(0)
             _put(grad_tokens, rows, chunk)
     if bias_table is not None:
-        index_NN = relative_position_index((window[0], window[1]))
-        table = kept.new_zeros(bias_table.shape, dtype=high)
-        grad_table.copy_(table.index_add_(0, index_NN.flatten(), bias_hNN.permute(1, 2, 0).flatten(0, 1)))
+        grad_table.copy_(collect_bias(bias_hNN, (window[0], window[1]), bias_table))
     if pad_qkv is not None:
         grad_pad.copy_(pad_token.view(3, h, d))
     return grad_qkv, grad_table, grad_pad
@@ -208,11 +207,7 @@ def _backward_fake(
 ) -> tuple[Tensor, Tensor, Tensor]:
     B, H, W, C = grad_out.shape
     h = weights_GhNN.shape[1]
-    return (
-        kept.new_empty(B, H, W, 3, h, C // h),
-        kept.new_empty(0) if bias_table is None else torch.empty_like(bias_table),
-        kept.new_empty(0) if pad_qkv is None else torch.empty_like(pad_qkv),
-    )
+    return kept.new_empty(B, H, W, 3, h, C // h), *empty_gradients(kept, bias_table, pad_qkv)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -224,9 +219,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grads = backward_op(grad_out, *ctx.saved_tensors, *ctx.options)
-    needed = ctx.needs_input_grad
-    given = [grad if need else None for grad, need in zip(grads, needed[:3], strict=True)]
-    return (*given, *(None for _ in needed[3:]))
+    return needed_gradients(ctx.needs_input_grad, grads)
 
 
 forward_op.register_autograd(_backward, setup_context=_setup_context)
@@ -272,9 +265,9 @@ def _plan(shape: tuple[int, int, int], window: Pair, shift: Pair, heads: int) ->
         B, H, W = shape
         size, N = padded_size((H, W), window), window[0] * window[1]
         places_TN = _places((H, W), size, window, shift)
-        if any(shift):  # the four windows of a map of two by two are those of any map
+        if any(shift):
             kinds_T = _kinds(size, window)
-            other_KNN = ~region_mask((2 * window[0], 2 * window[1]), window, shift)
+            other_KNN = masked_pairs(window, shift)
         else:
             kinds_T = places_TN.new_zeros(len(places_TN))
             other_KNN = torch.zeros(1, N, N, dtype=torch.bool)

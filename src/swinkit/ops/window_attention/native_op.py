@@ -14,7 +14,8 @@ from torch.library import custom_op
 
 from swinkit.ops.native.library import library
 from swinkit.ops.native.structs import BFLOAT16, FLOAT, Shape
-from swinkit.ops.windows import MASKED, Pair, region_mask, relative_position_index
+from swinkit.ops.window_attention.gradients import empty_gradients, needed_gradients
+from swinkit.ops.windows import MASKED, Pair, collect_bias, masked_pairs
 
 CODES = {torch.float32: FLOAT, torch.bfloat16: BFLOAT16}
 """Types as the kernels number them."""
@@ -88,10 +89,7 @@ def backward_op(
         scale,
     )
     if bias_table is not None and bias_PhRK is not None:
-        bias_hNN = bias_PhRK.sum(0)[:, :N, :N]
-        table = bias_hNN.new_zeros(bias_table.shape)
-        rows = relative_position_index(cut, bias_hNN.device).flatten()
-        grad_table.copy_(table.index_add_(0, rows, bias_hNN.permute(1, 2, 0).flatten(0, 1)))
+        grad_table.copy_(collect_bias(bias_PhRK.sum(0)[:, :N, :N], cut, bias_table))
     if pad_qkv is not None:
         grad_pad.copy_(pad_P3hd.sum(0))
     return grad_qkv, grad_table, grad_pad
@@ -107,11 +105,7 @@ def _backward_fake(
     shift: list[int],
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        qkv.new_empty(qkv.shape),
-        qkv.new_empty(0) if bias_table is None else torch.empty_like(bias_table),
-        qkv.new_empty(0) if pad_qkv is None else torch.empty_like(pad_qkv),
-    )
+    return qkv.new_empty(qkv.shape), *empty_gradients(qkv, bias_table, pad_qkv)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -122,9 +116,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     grads = backward_op(grad_out, *ctx.saved_tensors, *ctx.options)
-    needed = ctx.needs_input_grad
-    given = [grad if need else None for grad, need in zip(grads, needed[:3], strict=True)]
-    return (*given, *(None for _ in needed[3:]))
+    return needed_gradients(ctx.needs_input_grad, grads)
 
 
 forward_op.register_autograd(_backward, setup_context=_setup_context)
@@ -149,10 +141,9 @@ def score_masks(window: Pair, shift: Pair, scale: float, code: int) -> Tensor:
     rows, columns = _sides(window, code)
     with torch.inference_mode(False), torch.no_grad():
         masks_4RK = torch.zeros(4, rows, columns, dtype=torch.float32, device=CPU)
-        if any(shift):  # the four windows of a map of two by two are those of any map
+        if any(shift):
             N = window[0] * window[1]
-            other_4NN = ~region_mask((2 * window[0], 2 * window[1]), window, shift, masks_4RK.device)
-            masks_4RK[:, :N, :N].masked_fill_(other_4NN, MASKED / scale)
+            masks_4RK[:, :N, :N].masked_fill_(masked_pairs(window, shift, CPU), MASKED / scale)
         return masks_4RK
 
 

@@ -14,6 +14,7 @@ from torch.library import wrap_triton
 
 from swinkit.ops.triton_operator import LANES, operator
 from swinkit.ops.window_attention import triton_configs as configs
+from swinkit.ops.window_attention.gradients import empty_gradients, needed_gradients
 from swinkit.ops.window_attention.triton_blocks import (
     backward_bias,
     backward_keys,
@@ -46,9 +47,7 @@ def _forward_fake(
 def _backward_fake(
     grad_out: Tensor, qkv: Tensor, bias_table: Tensor | None, pad_qkv: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_table = qkv.new_empty(0) if bias_table is None else torch.empty_like(bias_table)
-    grad_pad = qkv.new_empty(0) if pad_qkv is None else torch.empty_like(pad_qkv)
-    return qkv.new_empty(qkv.shape), grad_table, grad_pad
+    return qkv.new_empty(qkv.shape), *empty_gradients(qkv, bias_table, pad_qkv)
 
 
 @operator("swinkit::window_attention_forward", _forward_fake)
@@ -283,14 +282,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad_out: Tensor, grad_log_sum: Tensor) -> tuple[Tensor | None, ...]:
-    need_qkv, need_table, need_pad, *rest = ctx.needs_input_grad
+    _, need_table, need_pad, *_ = ctx.needs_input_grad
     qkv, bias_table, pad_qkv, seed, out, log_sum = ctx.saved_tensors
     grads = backward_op(
         grad_out, qkv, bias_table, pad_qkv, seed, out, log_sum, *ctx.options, need_table, need_pad
     )
-    needed = (need_qkv, need_table, need_pad)
-    given = [grad if need else None for grad, need in zip(grads, needed, strict=True)]
-    return (*given, *(None for _ in rest))
+    return needed_gradients(ctx.needs_input_grad, grads)
 
 
 forward_op.register_autograd(_backward, setup_context=_setup_context)

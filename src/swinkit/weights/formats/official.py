@@ -52,7 +52,7 @@ def _buffers(spec: ModelSpec) -> State:
                 f"{rows}x{columns} map, which windows of {window[0]}x{window[1]} do not divide; choose "
                 "another img_size or format."
             )
-        shift = fit_shift((rows, columns), wanted, "clamp") if config.shift else (0, 0)
+        shift = fit_shift((rows, columns), wanted, "clamp", shifted=config.shift)
         for block in range(config.depths[stage]):
             prefix = f"layers.{stage}.blocks.{block}"
             state[f"{prefix}.attn.relative_position_index"] = relative_position_index(window)
